@@ -1,1 +1,81 @@
-fn main(){}
+//! The `porthole` binary: reads the configuration, runs the server until it is told to stop.
+//!
+//! Exit codes: 0 clean, 1 start failed, 2 something did not end in time, 64 bad configuration.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use porthole::{
+    App,
+    base::{Error, ErrorKind, tracing as logs},
+    config::{Cli, Config},
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+fn main() -> ExitCode {
+    let config = match Cli::parse().layers().and_then(Config::from_layers) {
+        Ok(config) => config,
+        Err(e) => return complain(&e),
+    };
+    logs::start(config.log);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            let error = Error::new(ErrorKind::Internal, "cannot start the runtime");
+            return complain(&error.with_source(e));
+        }
+    };
+    match runtime.block_on(run(config)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(2),
+        Err(e) => complain(&e),
+    }
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "the one line that a new user looks for"
+)]
+async fn run(config: Config) -> Result<bool, Error> {
+    let app = App::start(config)?;
+    println!(
+        "Porthole {} is ready. Open {}",
+        env!("CARGO_PKG_VERSION"),
+        app.urls().join(" or ")
+    );
+    app.run(told_to_stop()).await
+}
+
+/// Done at the first request to stop; the second one ends the process at once.
+async fn told_to_stop() {
+    let mut terminate = signal(SignalKind::terminate()).expect("signals can be handled");
+    let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be handled");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it outlives every owner, by design"
+    )]
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        std::process::exit(130);
+    });
+}
+
+#[expect(clippy::print_stderr, reason = "logs may not have been started")]
+fn complain(error: &Error) -> ExitCode {
+    eprintln!("porthole: {}", error.chain());
+    ExitCode::from(if error.kind() == ErrorKind::InvalidArgument {
+        64
+    } else {
+        1
+    })
+}

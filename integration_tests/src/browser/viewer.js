@@ -1,0 +1,130 @@
+// What a viewer's page does, written once more and independently of the page under test: one
+// RTCPeerConnection, one offer, one <video>, and an account of what was shown and when.
+globalThis.harness ??= (() => {
+  const BITS = 11;
+  const viewers = [];
+
+  // Reads the number of the picture that a video element shows, or null where its two rows of blocks
+  // contradict each other. Copies these blocks alone: a canvas would convert the whole picture.
+  async function numberIn(video, block) {
+    const frame = new VideoFrame(video);
+    const rect = { x: 0, y: 0, width: BITS * block, height: 2 * block };
+    const pixels = new Uint8Array(frame.allocationSize({ rect }));
+    const [luma] = await frame.copyTo(pixels, { rect });
+    frame.close();
+    const isWhite = (bit, row) =>
+      pixels[luma.offset + (row + 0.5) * block * luma.stride + (bit + 0.5) * block] > 127;
+    let number = 0;
+    for (let bit = 0; bit < BITS; bit++) {
+      if (isWhite(bit, 0) === isWhite(bit, 1)) return null;
+      number += isWhite(bit, 0) << bit;
+    }
+    return number;
+  }
+
+  // Appends [milliseconds since `start`, number] to `seen` for each picture that is shown.
+  function account(video, block, start, seen) {
+    const note = () => {
+      const at = performance.now() - start;
+      numberIn(video, block).then((number) => seen.push([at, number]));
+      video.requestVideoFrameCallback(note);
+    };
+    video.requestVideoFrameCallback(note);
+  }
+
+  async function gathered(pc, limit) {
+    if (pc.iceGatheringState === "complete") return;
+    await new Promise((resolve) => {
+      setTimeout(resolve, limit);
+      pc.addEventListener("icegatheringstatechange", () => {
+        if (pc.iceGatheringState === "complete") resolve();
+      });
+    });
+  }
+
+  async function watch({ camera, sections, dataChannel, block }) {
+    const start = performance.now();
+    const pc = new RTCPeerConnection();
+    const viewer = { pc, start, seen: [], status: 0, error: null, tracks: [], dtlsClosedAt: null };
+    const index = viewers.push(viewer) - 1;
+
+    const video = document.createElement("video");
+    video.autoplay = true;
+    video.playsInline = true;
+    video.width = 240;
+    video.srcObject = new MediaStream();
+    document.body.append(video);
+    viewer.video = video;
+    account(video, block, start, viewer.seen);
+    pc.addEventListener("track", ({ track }) => video.srcObject.addTrack(track));
+
+    for (const kind of sections) pc.addTransceiver(kind, { direction: "recvonly" });
+    if (dataChannel) pc.createDataChannel("dataSendChannel");
+    await pc.setLocalDescription();
+    await gathered(pc, 1500);
+    const reply = await fetch("/stream", {
+      method: "POST",
+      body: new URLSearchParams({ url: camera, sdp64: btoa(pc.localDescription.sdp) }),
+    });
+    viewer.status = reply.status;
+    const body = await reply.json();
+    if (!reply.ok) {
+      viewer.error = body.error ?? JSON.stringify(body);
+      return index;
+    }
+    viewer.tracks = body.tracks;
+    await pc.setRemoteDescription({ type: "answer", sdp: atob(body.sdp64) });
+    pc.getReceivers()[0].transport?.addEventListener("statechange", ({ target }) => {
+      if (target.state === "closed") viewer.dtlsClosedAt = performance.now() - start;
+    });
+    return index;
+  }
+
+  async function report(index) {
+    const { pc, start, seen, status, error, tracks, video, dtlsClosedAt } = viewers[index];
+    const inbound = { video: {}, audio: {} };
+    const codecs = {};
+    for (const stat of (await pc.getStats()).values()) {
+      if (stat.type === "inbound-rtp") inbound[stat.kind] = stat;
+      if (stat.type === "codec") codecs[stat.id] = stat.mimeType;
+    }
+    return {
+      status, error, tracks, seen, dtlsClosedAt,
+      now: performance.now() - start,
+      state: pc.connectionState,
+      ice: pc.iceConnectionState,
+      dtls: pc.getReceivers()[0]?.transport?.state ?? null,
+      width: video.videoWidth,
+      height: video.videoHeight,
+      video: inbound.video,
+      audio: inbound.audio,
+      videoCodec: codecs[inbound.video.codecId] ?? null,
+      audioCodec: codecs[inbound.audio.codecId] ?? null,
+    };
+  }
+
+  function close(index) {
+    viewers[index].pc.close();
+    viewers[index].video.remove();
+  }
+
+  // The loudest sample of a stream's sound within some milliseconds; 0 is silence, 1 the maximum.
+  async function loudness(stream, milliseconds) {
+    const context = new AudioContext();
+    await context.resume();
+    const analyser = context.createAnalyser();
+    context.createMediaStreamSource(stream).connect(analyser);
+    const samples = new Float32Array(analyser.fftSize);
+    const end = performance.now() + milliseconds;
+    let loudest = 0;
+    while (performance.now() < end) {
+      analyser.getFloatTimeDomainData(samples);
+      loudest = Math.max(loudest, ...samples);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    await context.close();
+    return loudest;
+  }
+
+  return { watch, report, close, account, loudness };
+})();

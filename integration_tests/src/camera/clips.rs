@@ -1,0 +1,191 @@
+//! What cameras show and sound like: clips made by ffmpeg once and kept in [`crate::cache`].
+
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    path::PathBuf,
+    sync::{Arc, LazyLock, Mutex},
+};
+
+use tokio::{process::Command, sync::OnceCell};
+
+/// Length of a clip.
+pub(super) const SECONDS: u32 = 24;
+/// Pictures per second.
+pub(super) const FPS: u32 = 25;
+
+/// Changes with the recipes below, so that a cache of an older version is not used.
+const RECIPE: u32 = 1;
+
+/// Bits of a picture's number, each a block of 32x32 pixels, least significant first.
+const BITS: u32 = 11;
+const BLOCK: u32 = 32;
+
+/// The video track of a camera.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Picture {
+    pub(super) codec: &'static str,
+    pub(super) size: Size,
+    pub(super) gop_seconds: u32,
+}
+
+/// How large a picture is, in pixels and so in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Size {
+    Small,
+    Hd,
+    FullHd,
+}
+
+/// The audio track of a camera: a tone with a beep each second.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Sound {
+    Pcmu,
+    Pcma,
+    Opus,
+    Aac,
+}
+
+impl Picture {
+    /// The clip, made now if need be.
+    pub(super) async fn file(&self) -> PathBuf {
+        let Self {
+            codec,
+            size,
+            gop_seconds,
+        } = *self;
+        let (size, noise, rate) = match size {
+            Size::Small => (
+                "640x360",
+                4,
+                "-preset veryfast -b:v 500k -maxrate 600k -bufsize 500k",
+            ),
+            Size::Hd => (
+                "1280x720",
+                8,
+                "-preset veryfast -b:v 2M -maxrate 2500k -bufsize 2M",
+            ),
+            // A buffer of two pictures keeps key frames from taking what the others need.
+            Size::FullHd => (
+                "1920x1080",
+                20,
+                "-preset ultrafast -b:v 14M -maxrate 14M -bufsize 1M",
+            ),
+        };
+        let source = format!("testsrc2=size={size}:rate={FPS}:duration={SECONDS}");
+        let format = if codec == "mjpeg" {
+            "yuvj420p"
+        } else {
+            "yuv420p"
+        };
+        let filters = format!(
+            "noise=alls={noise}:allf=t,{},format={format}",
+            number_strip()
+        );
+        let gop = gop_seconds * FPS;
+        let encoder = match codec {
+            "h264" => format!(
+                "-c:v libx264 -profile:v baseline {rate} -g {gop} -keyint_min {gop} -sc_threshold 0"
+            ),
+            "h265" => format!(
+                "-c:v libx265 -preset ultrafast -b:v 2M -x265-params \
+                 keyint={gop}:min-keyint={gop}:scenecut=0:bframes=0:log-level=error"
+            ),
+            // RTP carries no Huffman tables: they have to be the standard ones.
+            _ => "-c:v mjpeg -huffman default -q:v 12".to_owned(),
+        };
+        let mut arguments = vec!["-f", "lavfi", "-i", &source, "-vf", &filters];
+        arguments.extend(encoder.split_whitespace());
+        clip(&format!("{codec}-{size}-{gop}"), &arguments).await
+    }
+}
+
+impl Sound {
+    pub(super) fn codec(self) -> &'static str {
+        match self {
+            Self::Pcmu => "pcmu",
+            Self::Pcma => "pcma",
+            Self::Opus => "opus",
+            Self::Aac => "aac",
+        }
+    }
+
+    /// The clip, made now if need be.
+    pub(super) async fn file(self) -> PathBuf {
+        let encoder = match self {
+            Self::Pcmu => "-ar 8000 -ac 1 -c:a pcm_mulaw",
+            Self::Pcma => "-ar 8000 -ac 1 -c:a pcm_alaw",
+            Self::Opus => "-ar 48000 -ac 2 -c:a libopus -b:a 64k -frame_duration 20",
+            Self::Aac => "-ar 48000 -ac 2 -c:a aac -b:a 64k",
+        };
+        let source = format!("sine=frequency=440:beep_factor=4:duration={SECONDS}");
+        let mut arguments = vec!["-f", "lavfi", "-i", &source];
+        arguments.extend(encoder.split_whitespace());
+        clip(self.codec(), &arguments).await
+    }
+}
+
+/// The filters that write a picture's number into its top left corner: a row of bits, white for one,
+/// and below it the row of their complements, by which a reader knows that it reads right.
+fn number_strip() -> String {
+    let mut filters = format!(
+        "drawbox=w={}:h={}:color=black:t=fill",
+        BITS * BLOCK,
+        2 * BLOCK
+    );
+    for bit in 0..BITS {
+        let is_one = format!("mod(floor(n/{}),2)", 1 << bit);
+        for (row, shown) in [(0, is_one.clone()), (1, format!("1-{is_one}"))] {
+            let (x, y) = (bit * BLOCK, row * BLOCK);
+            write!(
+                filters,
+                ",drawbox=x={x}:y={y}:w={BLOCK}:h={BLOCK}:color=white:t=fill:enable='{shown}'"
+            )
+            .expect("a string takes all text");
+        }
+    }
+    filters
+}
+
+/// The file of this name, made by ffmpeg if the cache lacks it, once however many tests ask.
+async fn clip(name: &str, arguments: &[&str]) -> PathBuf {
+    type Clips = Mutex<HashMap<String, Arc<OnceCell<PathBuf>>>>;
+    static CLIPS: LazyLock<Clips> = LazyLock::new(Mutex::default);
+    let once = Arc::clone(
+        CLIPS
+            .lock()
+            .expect("no test panics with the lock")
+            .entry(name.to_owned())
+            .or_default(),
+    );
+    once.get_or_init(|| make(name, arguments)).await.clone()
+}
+
+async fn make(name: &str, arguments: &[&str]) -> PathBuf {
+    let folder = crate::cache().join("media");
+    tokio::fs::create_dir_all(&folder)
+        .await
+        .expect("a folder in the cache can be made");
+    let file = folder.join(format!("{name}-v{RECIPE}.mkv"));
+    if file.is_file() {
+        return file;
+    }
+    // Under another name until it is whole: a second run of the tests may look for it meanwhile.
+    let unfinished = folder.join(format!("{name}-{}.mkv", std::process::id()));
+    let output = Command::new("ffmpeg")
+        .args(["-hide_banner", "-loglevel", "error", "-nostdin", "-y"])
+        .args(arguments)
+        .arg(&unfinished)
+        .output()
+        .await
+        .expect("ffmpeg is installed");
+    assert!(
+        output.status.success(),
+        "ffmpeg cannot make {name}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    tokio::fs::rename(&unfinished, &file)
+        .await
+        .expect("a file can be renamed in its folder");
+    file
+}

@@ -1,0 +1,177 @@
+//! [`Setup`]: what a camera shall be.
+
+use super::{
+    Camera,
+    clips::{FPS, Picture, Size, Sound},
+};
+
+/// What a camera shall be. Made by [`Camera::h264`] and its siblings.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct Setup {
+    picture: Picture,
+    sound: Option<Sound>,
+    transport: &'static str,
+    packet_max: u32,
+    parameter_sets_in_band: bool,
+    login: Option<Login>,
+}
+
+#[derive(Debug, Clone)]
+struct Login {
+    scheme: &'static str,
+    user: String,
+    password: String,
+}
+
+impl Setup {
+    pub(super) fn new(codec: &'static str) -> Self {
+        Self {
+            picture: Picture {
+                codec,
+                size: Size::Hd,
+                gop_seconds: 1,
+            },
+            sound: None,
+            transport: "any",
+            packet_max: 1400,
+            parameter_sets_in_band: false,
+            login: None,
+        }
+    }
+
+    /// Sound as G.711 μ-law.
+    pub fn with_pcmu(self) -> Self {
+        self.with(Sound::Pcmu)
+    }
+
+    /// Sound as G.711 A-law.
+    pub fn with_pcma(self) -> Self {
+        self.with(Sound::Pcma)
+    }
+
+    /// Sound as Opus.
+    pub fn with_opus(self) -> Self {
+        self.with(Sound::Opus)
+    }
+
+    /// Sound as AAC, which browsers do not take over WebRTC.
+    pub fn with_aac(self) -> Self {
+        self.with(Sound::Aac)
+    }
+
+    fn with(mut self, sound: Sound) -> Self {
+        self.sound = Some(sound);
+        self
+    }
+
+    /// 1920x1080 with pictures of about 60 kB and key frames of more, instead of 1280x720 at 2 Mbit/s.
+    pub fn full_hd(mut self) -> Self {
+        self.picture.size = Size::FullHd;
+        self
+    }
+
+    /// 640x360 at 500 kbit/s, for tests with many viewers.
+    pub fn small(mut self) -> Self {
+        self.picture.size = Size::Small;
+        self
+    }
+
+    /// The distance of key frames: 1 s unless told.
+    pub fn gop_seconds(mut self, seconds: u32) -> Self {
+        self.picture.gop_seconds = seconds;
+        self
+    }
+
+    /// Refuses media over UDP.
+    pub fn tcp_only(mut self) -> Self {
+        self.transport = "tcp";
+        self
+    }
+
+    /// Refuses media inside the RTSP connection.
+    pub fn udp_only(mut self) -> Self {
+        self.transport = "udp";
+        self
+    }
+
+    /// The size of an RTP packet of video at most, in bytes: 1400 unless told.
+    pub fn packets_up_to(mut self, bytes: u32) -> Self {
+        self.packet_max = bytes;
+        self
+    }
+
+    /// SPS and PPS are in the session description and nowhere else: the default, as it is harder.
+    pub fn parameter_sets_in_sdp_only(mut self) -> Self {
+        self.parameter_sets_in_band = false;
+        self
+    }
+
+    /// SPS and PPS also come before each key frame.
+    pub fn parameter_sets_in_band(mut self) -> Self {
+        self.parameter_sets_in_band = true;
+        self
+    }
+
+    /// Demands a login in the Digest scheme.
+    pub fn digest(self, user: &str, password: &str) -> Self {
+        self.login("digest", user, password)
+    }
+
+    /// Demands a login in the Basic scheme.
+    pub fn basic(self, user: &str, password: &str) -> Self {
+        self.login("basic", user, password)
+    }
+
+    fn login(mut self, scheme: &'static str, user: &str, password: &str) -> Self {
+        self.login = Some(Login {
+            scheme,
+            user: user.to_owned(),
+            password: password.to_owned(),
+        });
+        self
+    }
+
+    /// Switches the camera on and waits until it can be reached.
+    ///
+    /// # Panics
+    /// When its clips cannot be made or it does not listen within 20 s.
+    pub async fn start(self) -> Camera {
+        let arguments = self.arguments().await;
+        let login = self.login.map(|login| (login.user, login.password));
+        Camera::switched_on(arguments, login).await
+    }
+
+    /// As `camera.py` takes them.
+    async fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec![
+            format!("--fps={FPS}"),
+            format!("--transport={}", self.transport),
+            format!("--mtu={}", self.packet_max),
+        ];
+        let picture = self.picture.file().await;
+        arguments.push(format!(
+            "--track={}={}",
+            self.picture.codec,
+            picture.display()
+        ));
+        if let Some(sound) = self.sound {
+            let file = sound.file().await;
+            arguments.push(format!("--track={}={}", sound.codec(), file.display()));
+        }
+        if self.parameter_sets_in_band {
+            arguments.push("--parameter-sets-in-band".to_owned());
+        }
+        if let Some(Login {
+            scheme,
+            user,
+            password,
+        }) = &self.login
+        {
+            arguments.push(format!("--auth={scheme}"));
+            arguments.push(format!("--user={user}"));
+            arguments.push(format!("--password={password}"));
+        }
+        arguments
+    }
+}

@@ -1,0 +1,23 @@
+//! Porthole as its users meet it: the real binary between real cameras and a real browser.
+//!
+//! One program for all of them, as linking it takes longer than most of its tests.
+
+mod corpus;
+mod faults;
+mod home_assistant;
+mod lifecycle;
+mod media;
+mod page;
+mod python_client;
+mod signaling;
+
+use integration_tests::{browser, camera, tools::Alone};
+
+/// The machine for a test with cameras and a browser; none where one of them is not installed.
+async fn cameras_and_browser() -> Option<Alone> {
+    if camera::installed() && browser::installed() {
+        Some(integration_tests::alone().await)
+    } else {
+        None
+    }
+}

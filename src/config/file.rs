@@ -1,0 +1,231 @@
+//! [`Layer`]: one source of settings, every one of them optional, and how files are read.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::{Deserialize, de::IgnoredAny};
+
+use crate::base::{Error, ErrorKind, tracing::Level};
+
+/// Largest configuration file, in bytes.
+const FILE_MAX: u64 = 1 << 20;
+
+/// Settings from one place, unchecked. What is absent there changes nothing.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Layer {
+    /// Where HTTP listens.
+    pub listen: Option<String>,
+    /// How much is logged.
+    pub log: Option<Level>,
+    /// Origins of web pages, beside our own, that may use the API.
+    pub allowed_origins: Option<Vec<String>>,
+    /// Names by which this server may be called, beside those of a private network.
+    pub allowed_hosts: Option<Vec<String>>,
+    /// Cameras with a name.
+    pub cameras: Option<BTreeMap<String, CameraLayer>>,
+}
+
+/// A camera as it is written: a URL, or a map with one.
+#[derive(Clone, Deserialize)]
+#[serde(from = "Written")]
+pub struct CameraLayer {
+    /// Where it is, with its credentials.
+    pub url: String,
+    /// Whether it is closed while nobody watches.
+    pub on_demand: Option<bool>,
+    /// Whether its sound is sent.
+    pub audio: Option<bool>,
+}
+
+impl std::fmt::Debug for CameraLayer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CameraLayer(***)")
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Short(String),
+    Long(LongCamera),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LongCamera {
+    url: String,
+    on_demand: Option<bool>,
+    audio: Option<bool>,
+}
+
+impl From<Written> for CameraLayer {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Short(url) => Self {
+                url,
+                on_demand: None,
+                audio: None,
+            },
+            Written::Long(long) => Self {
+                url: long.url,
+                on_demand: long.on_demand,
+                audio: long.audio,
+            },
+        }
+    }
+}
+
+/// The keys by which RTSPtoWebRTC's own file is known.
+#[derive(Default, Deserialize)]
+struct Probe {
+    server: Option<IgnoredAny>,
+    streams: Option<IgnoredAny>,
+}
+
+/// RTSPtoWebRTC's `config.json`. It holds more, written by accident; unknown keys are passed over.
+#[derive(Default, Deserialize)]
+struct Foreign {
+    #[serde(default)]
+    server: ForeignServer,
+    #[serde(default)]
+    streams: BTreeMap<String, ForeignStream>,
+}
+
+#[derive(Default, Deserialize)]
+struct ForeignServer {
+    http_port: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ForeignStream {
+    url: String,
+    #[serde(default)]
+    on_demand: bool,
+    #[serde(default)]
+    disable_audio: bool,
+}
+
+impl From<Foreign> for Layer {
+    fn from(foreign: Foreign) -> Self {
+        let camera = |stream: ForeignStream| CameraLayer {
+            url: stream.url,
+            on_demand: Some(stream.on_demand),
+            audio: Some(!stream.disable_audio),
+        };
+        let cameras = foreign
+            .streams
+            .into_iter()
+            .map(|(name, s)| (name, camera(s)));
+        Self {
+            listen: foreign.server.http_port,
+            cameras: Some(cameras.collect()),
+            ..Self::default()
+        }
+    }
+}
+
+impl Layer {
+    /// Reads a file of YAML or JSON, ours or RTSPtoWebRTC's.
+    ///
+    /// # Errors
+    /// `InvalidArgument` with the place of the fault.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let unreadable = |e: std::io::Error| {
+            Error::new(
+                ErrorKind::InvalidArgument,
+                format!("cannot read the configuration file {}: {e}", path.display()),
+            )
+        };
+        if std::fs::metadata(path).map_err(unreadable)?.len() > FILE_MAX {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!(
+                    "the configuration file {} is larger than 1 MiB",
+                    path.display()
+                ),
+            ));
+        }
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        Self::parse(&text).map_err(|e| {
+            Error::new(
+                ErrorKind::InvalidArgument,
+                format!("{}: {e}", path.display()),
+            )
+        })
+    }
+
+    /// Reads the text of such a file.
+    ///
+    /// # Errors
+    /// `InvalidArgument` with line and column of the fault, without the text that stands there: it
+    /// may be a password.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let fault = |e: serde_saphyr::Error| {
+            let place = e.location().map_or_else(String::new, |at| {
+                format!("line {}, column {}: ", at.line(), at.column())
+            });
+            let what = e.without_snippet().to_string();
+            Error::new(ErrorKind::InvalidArgument, format!("{place}{what}"))
+        };
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        let probe: Probe = serde_saphyr::from_str(text).unwrap_or_default();
+        if probe.server.is_some() || probe.streams.is_some() {
+            let foreign: Foreign = serde_saphyr::from_str(text).map_err(fault)?;
+            return Ok(foreign.into());
+        }
+        serde_saphyr::from_str(text).map_err(fault)
+    }
+
+    /// This layer under `over`: what `over` has wins.
+    #[must_use]
+    pub fn under(self, over: Self) -> Self {
+        Self {
+            listen: over.listen.or(self.listen),
+            log: over.log.or(self.log),
+            allowed_origins: over.allowed_origins.or(self.allowed_origins),
+            allowed_hosts: over.allowed_hosts.or(self.allowed_hosts),
+            cameras: over.cameras.or(self.cameras),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_of_rtsptowebrtc_is_understood() {
+        let text = r#"{
+          "server": {"http_port": ":8084", "ice_servers": ["stun:x:1"], "webrtc_port_min": 0},
+          "streams": {
+            "front": {"url": "rtsp://u:p@h/1", "on_demand": true, "disable_audio": true, "debug": false},
+            "back": {"url": "rtsp://h/2", "Codecs": null, "Cl": {}}
+          },
+          "LastError": null
+        }"#;
+        let layer = Layer::parse(text).unwrap();
+        assert_eq!(layer.listen.as_deref(), Some(":8084"));
+        let cameras = layer.cameras.unwrap();
+        assert_eq!(
+            (cameras["front"].on_demand, cameras["front"].audio),
+            (Some(true), Some(false))
+        );
+        assert_eq!(
+            (cameras["back"].on_demand, cameras["back"].audio),
+            (Some(false), Some(true))
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_place_and_without_its_text() {
+        let error = Layer::parse("listen: :1\nlisten_to: rtsp://u:hunter2@h\n").unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("line 2") && text.contains("listen_to"),
+            "{text}"
+        );
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}

@@ -1,0 +1,277 @@
+//! [`Directory`]: from a source URL to its running hub; starts it on first demand, keeps it a while
+//! after the last, stops it.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::watch;
+use tracing::Instrument;
+
+use crate::{
+    base::{Error, ErrorKind, Secret, SourceUrl, Tasks, backoff::Backoff},
+    hub::{self, Hub, Publisher, State},
+    source::{self, Source},
+};
+
+/// Cameras open at once.
+const SOURCES_MAX: usize = 128;
+
+/// How long a source stays after the last lease, when its last attempt failed for good: so long its
+/// refusal is remembered instead of asking the camera again.
+const REFUSAL_LINGER: Duration = Duration::from_secs(30);
+
+/// Names of sources to their running hubs.
+#[derive(Clone)]
+pub struct Directory {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    tasks: Tasks,
+    linger: Duration,
+    entries: Mutex<HashMap<Secret, Entry>>,
+}
+
+struct Entry {
+    url: SourceUrl,
+    hub: Hub,
+    leases: watch::Sender<usize>,
+}
+
+/// A source as [`Directory::list`] shows it.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// Where it comes from.
+    pub url: SourceUrl,
+    /// What it is doing.
+    pub state: State,
+    /// How many watch it.
+    pub viewers: usize,
+}
+
+impl Directory {
+    /// An empty directory that keeps a source `linger` long after its last lease.
+    #[must_use]
+    pub fn new(tasks: Tasks, linger: Duration) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                tasks,
+                linger,
+                entries: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The hub of `url`, started if it does not run. It keeps running at least as long as the lease.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when nothing opens such a URL, `ResourceExhausted` when too many run.
+    pub fn lease(&self, url: &SourceUrl) -> Result<Lease, Error> {
+        let source = source::open(url)?;
+        let mut entries = self.inner.lock();
+        if !entries.contains_key(&url.key()) && entries.len() >= SOURCES_MAX {
+            return Err(Error::new(
+                ErrorKind::ResourceExhausted,
+                format!("{SOURCES_MAX} cameras are open, which is the limit; close some"),
+            ));
+        }
+        let entry = entries
+            .entry(url.key())
+            .or_insert_with(|| self.start(url, source));
+        entry.leases.send_modify(|leases| *leases += 1);
+        Ok(Lease {
+            key: url.key(),
+            hub: entry.hub.clone(),
+            inner: Arc::clone(&self.inner),
+        })
+    }
+
+    /// Every source that runs now, in no order.
+    #[must_use]
+    pub fn list(&self) -> Vec<Listed> {
+        let entries = self.inner.lock();
+        let listed = entries.values().map(|entry| Listed {
+            url: entry.url.clone(),
+            state: entry.hub.state(),
+            viewers: entry.hub.viewers(),
+        });
+        listed.collect()
+    }
+
+    fn start(&self, url: &SourceUrl, source: Arc<dyn Source>) -> Entry {
+        let (out, hub) = hub::hub();
+        let (leases, wanted) = watch::channel(0);
+        let keeper = Keeper {
+            key: url.key(),
+            hub: hub.clone(),
+            source,
+            out,
+            wanted,
+            inner: Arc::clone(&self.inner),
+        };
+        let span = tracing::info_span!("source", source = %url);
+        self.inner
+            .tasks
+            .spawn("source", keeper.keep().instrument(span));
+        Entry {
+            url: url.clone(),
+            hub,
+            leases,
+        }
+    }
+}
+
+impl fmt::Debug for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.list()).finish()
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Secret, Entry>> {
+        // Nothing panics between two changes that belong together.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Proof that somebody needs a hub. Dropping the last one starts the linger.
+pub struct Lease {
+    key: Secret,
+    hub: Hub,
+    inner: Arc<Inner>,
+}
+
+impl Lease {
+    /// The hub that is kept running.
+    #[must_use]
+    pub fn hub(&self) -> &Hub {
+        &self.hub
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(entry) = self.inner.lock().get(&self.key) {
+            entry.leases.send_modify(|leases| *leases -= 1);
+        }
+    }
+}
+
+/// Runs one source for as long as it is wanted.
+struct Keeper {
+    key: Secret,
+    hub: Hub,
+    source: Arc<dyn Source>,
+    out: Publisher,
+    wanted: watch::Receiver<usize>,
+    inner: Arc<Inner>,
+}
+
+impl Keeper {
+    async fn keep(mut self) {
+        let tasks = self.inner.tasks.clone();
+        loop {
+            let stop = tasks.stop().child_token();
+            let backoff = Backoff::new(rand::random());
+            let run = source::supervise::supervise(&*self.source, &self.out, backoff, &stop);
+            tokio::pin!(run);
+            tokio::select! {
+                biased;
+                // Only the end of the server ends a supervisor by itself.
+                () = &mut run => {}
+                () = unwanted(&mut self.wanted, &self.hub, self.inner.linger) => {
+                    stop.cancel();
+                    // The camera is told goodbye before anybody may connect to it again.
+                    run.await;
+                }
+            }
+            let mut entries = self.inner.lock();
+            if *self.wanted.borrow() == 0 || tasks.stop().is_cancelled() {
+                entries.remove(&self.key);
+                tracing::info!(bytes = self.hub.bytes(), "source stopped");
+                return;
+            }
+        }
+    }
+}
+
+/// Returns once there has been no lease for the time of the linger.
+async fn unwanted(wanted: &mut watch::Receiver<usize>, hub: &Hub, linger: Duration) {
+    loop {
+        // An error means that the entry is gone, and with it everybody who could want it.
+        if wanted.wait_for(|leases| *leases == 0).await.is_err() {
+            return;
+        }
+        let linger = match hub.state() {
+            State::Failed(e) if e.kind().is_lasting() => linger.max(REFUSAL_LINGER),
+            _ => linger,
+        };
+        let wanted_again = wanted.wait_for(|leases| *leases > 0);
+        if tokio::time::timeout(linger, wanted_again).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINGER: Duration = Duration::from_secs(10);
+
+    fn directory() -> (Directory, SourceUrl) {
+        let tasks = Tasks::on_current_runtime();
+        (
+            Directory::new(tasks, LINGER),
+            SourceUrl::parse("demo:").unwrap(),
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_source_serves_all_and_stops_a_while_after_the_last() {
+        let (directory, url) = directory();
+        let first = directory.lease(&url).unwrap();
+        let second = directory.lease(&url).unwrap();
+        assert_eq!(directory.list().len(), 1);
+        drop(first);
+        tokio::time::sleep(LINGER * 3).await;
+        assert_eq!(directory.list().len(), 1);
+        drop(second);
+        tokio::time::sleep(LINGER - Duration::from_secs(1)).await;
+        assert_eq!(directory.list().len(), 1);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(directory.list().len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_back_in_time_finds_the_same_source() {
+        let (directory, url) = directory();
+        for _ in 0..20 {
+            let lease = directory.lease(&url).unwrap();
+            lease.hub().ready(LINGER).await.unwrap();
+            assert_eq!(lease.hub().attempts(), 1);
+            drop(lease);
+            tokio::time::sleep(LINGER / 2).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn subscribers_are_told_when_the_server_stops() {
+        let (directory, url) = directory();
+        let lease = directory.lease(&url).unwrap();
+        let mut frames = lease.hub().subscribe();
+        assert!(directory.inner.tasks.drain(Duration::from_secs(1)).await);
+        while !matches!(frames.next().await, hub::Next::Ended) {}
+        assert!(directory.list().is_empty());
+    }
+}

@@ -1,0 +1,293 @@
+//! Defences against web pages of others: who may call, and under which name.
+//!
+//! Programs such as Home Assistant send no `Origin`; browsers send one with every POST. So a request
+//! that changes something and comes from a foreign page is refused, and nothing else is in the way.
+//! Against DNS rebinding, where a foreign page pretends to be ours, the name in `Host` must be one
+//! that a stranger cannot own.
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    body::{EitherBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::{
+        Method, StatusCode,
+        header::{self, HeaderMap, HeaderName, HeaderValue},
+    },
+    middleware::Next,
+    web,
+};
+use serde_json::json;
+
+use crate::{config::Config, context::Context};
+
+/// Ends of names that only a private network resolves.
+const PRIVATE_SUFFIXES: [&str; 7] = [
+    ".local",
+    ".lan",
+    ".home",
+    ".home.arpa",
+    ".internal",
+    ".localdomain",
+    ".localhost",
+];
+
+/// Paths that reveal nothing, so that a probe by a public name works without a setting.
+const HEARTBEATS: [&str; 3] = ["/static", "/static/", "/health"];
+
+/// Why a request is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// A web page of this origin may not use the API.
+    Origin(String),
+    /// The server does not go by this name.
+    Host(String),
+}
+
+impl Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Origin(_) => StatusCode::FORBIDDEN,
+            Self::Host(_) => StatusCode::MISDIRECTED_REQUEST,
+        }
+    }
+
+    fn sentence(&self) -> String {
+        match self {
+            Self::Origin(origin) => format!(
+                "web pages of {origin} may not use this server; to allow them, add that origin to \
+                 allowed_origins in the configuration"
+            ),
+            Self::Host(host) => format!(
+                "this server does not go by the name {host}; open it by its IP address, or add the \
+                 name to allowed_hosts in the configuration"
+            ),
+        }
+    }
+}
+
+/// Decides over one request.
+///
+/// # Errors
+/// The reason for refusing it.
+pub fn check(
+    method: &Method,
+    path: &str,
+    headers: &HeaderMap,
+    config: &Config,
+) -> Result<(), Refusal> {
+    let text = |name: HeaderName| {
+        headers
+            .get(name)
+            .map(|v| String::from_utf8_lossy(v.as_bytes()))
+    };
+    let host = text(header::HOST).unwrap_or_default();
+    let origin = text(header::ORIGIN);
+    let changes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+        || headers.contains_key(header::UPGRADE);
+    if let Some(origin) = origin
+        .as_deref()
+        .filter(|_| changes || *method == Method::OPTIONS)
+        && !is_same_origin(origin, &host)
+        && !is_allowed_origin(origin, config)
+    {
+        return Err(Refusal::Origin(shorten(origin)));
+    }
+    let exempt = HEARTBEATS.contains(&path) || changes && origin.is_none();
+    if !exempt && !is_own_name(&host, config) {
+        return Err(Refusal::Host(shorten(&host)));
+    }
+    Ok(())
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(100).collect()
+}
+
+fn is_same_origin(origin: &str, host: &str) -> bool {
+    let authority = origin.split_once("://").map(|(_, authority)| authority);
+    authority.is_some_and(|authority| !host.is_empty() && authority.eq_ignore_ascii_case(host))
+}
+
+fn is_allowed_origin(origin: &str, config: &Config) -> bool {
+    config
+        .allowed_origins
+        .iter()
+        .any(|allowed| allowed == "*" || allowed.trim_end_matches('/').eq_ignore_ascii_case(origin))
+}
+
+/// Whether a name in `Host` is an address, or a name that a stranger on the internet cannot own.
+fn is_own_name(host: &str, config: &Config) -> bool {
+    let host = host.to_ascii_lowercase();
+    let name = if let Some(v6) = host.strip_prefix('[') {
+        v6.split(']').next().unwrap_or_default()
+    } else {
+        host.split(':').next().unwrap_or_default()
+    };
+    let name = name.trim_end_matches('.');
+    name.parse::<std::net::IpAddr>().is_ok()
+        || !name.contains('.')
+        || PRIVATE_SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
+        || config
+            .allowed_hosts
+            .iter()
+            .any(|allowed| allowed.eq_ignore_ascii_case(name))
+}
+
+/// Runs [`check`] before each request, answers preflights, and adds the headers that every response
+/// carries.
+///
+/// # Errors
+/// Never: a refusal is a response.
+pub async fn guard(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<EitherBody<impl MessageBody>>, actix_web::Error> {
+    let context = request.app_data::<web::Data<Context>>().cloned();
+    let context = context.expect("the server is built with its context");
+    let checked = check(
+        request.method(),
+        request.path(),
+        request.headers(),
+        &context.config,
+    );
+    let cors = cors_origin(request.request(), &context.config);
+    let mut response = match checked {
+        Err(refusal) => {
+            tracing::debug!(?refusal, "request refused");
+            let body = json!({ "error": refusal.sentence() });
+            let response = HttpResponse::build(refusal.status()).json(body);
+            request.into_response(response).map_into_right_body()
+        }
+        Ok(()) if *request.method() == Method::OPTIONS => {
+            let response = HttpResponse::NoContent().finish();
+            request.into_response(response).map_into_right_body()
+        }
+        Ok(()) => {
+            let http = request.request().clone();
+            match next.call(request).await {
+                Ok(response) => response.map_into_left_body(),
+                Err(e) => ServiceResponse::new(http, e.error_response()).map_into_right_body(),
+            }
+        }
+    };
+    let headers = response.headers_mut();
+    let mut set = |name: &'static str, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    };
+    set("x-content-type-options", "nosniff");
+    set("referrer-policy", "no-referrer");
+    if let Some(origin) = cors {
+        set("access-control-allow-origin", &origin);
+        set("access-control-allow-methods", "GET, POST, OPTIONS");
+        set(
+            "access-control-allow-headers",
+            "Origin, X-Requested-With, Content-Type, Accept, Authorization",
+        );
+        set("access-control-max-age", "600");
+        if origin != "*" {
+            set("vary", "Origin");
+        }
+    } else {
+        set("cross-origin-resource-policy", "same-origin");
+    }
+    Ok(response)
+}
+
+/// What `Access-Control-Allow-Origin` says to this request, if anything.
+fn cors_origin(request: &HttpRequest, config: &Config) -> Option<String> {
+    let origin = request.headers().get(header::ORIGIN)?.to_str().ok()?;
+    if config.allowed_origins.iter().any(|allowed| allowed == "*") {
+        return Some("*".to_owned());
+    }
+    is_allowed_origin(origin, config).then(|| origin.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Layer;
+
+    fn verdict(
+        method: Method,
+        path: &str,
+        host: &str,
+        origin: Option<&str>,
+        settings: &str,
+    ) -> Result<(), Refusal> {
+        let config = Config::from_layers([Layer::parse(settings).unwrap()]).unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, HeaderValue::from_str(host).unwrap());
+        if let Some(origin) = origin {
+            headers.insert(header::ORIGIN, HeaderValue::from_str(origin).unwrap());
+        }
+        check(&method, path, &headers, &config)
+    }
+
+    #[test]
+    fn foreign_pages_may_not_post_and_programs_may() {
+        let post = |origin| verdict(Method::POST, "/stream", "192.168.1.5:8083", origin, "");
+        assert_eq!(post(None), Ok(()));
+        assert_eq!(post(Some("http://192.168.1.5:8083")), Ok(()));
+        for foreign in [
+            "https://evil.test",
+            "null",
+            "http://192.168.1.5:8084",
+            "http://192.168.1.5:8083.evil.test",
+        ] {
+            assert!(
+                matches!(post(Some(foreign)), Err(Refusal::Origin(_))),
+                "{foreign}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_allowed_origin_may() {
+        let settings = "allowed_origins: ['https://cards.example']";
+        let post = |origin| verdict(Method::POST, "/stream", "10.0.0.1", Some(origin), settings);
+        assert_eq!(post("https://cards.example"), Ok(()));
+        assert!(post("https://cards.example.evil.test").is_err());
+    }
+
+    #[test]
+    fn a_name_that_a_stranger_can_own_is_refused_unless_allowed() {
+        let get = |host, settings| verdict(Method::GET, "/cameras", host, None, settings);
+        for own in [
+            "127.0.0.1:8083",
+            "[::1]:8083",
+            "nas",
+            "nas:8083",
+            "localhost",
+            "nas.local",
+            "cam.home.arpa.",
+            "HA.LAN:1",
+        ] {
+            assert_eq!(get(own, ""), Ok(()), "{own}");
+        }
+        for strange in [
+            "evil.test:8083",
+            "127.0.0.1.evil.test",
+            "local.evil.com",
+            "evil.test.",
+        ] {
+            assert!(
+                matches!(get(strange, ""), Err(Refusal::Host(_))),
+                "{strange}"
+            );
+        }
+        assert_eq!(
+            get("cams.example.org", "allowed_hosts: [cams.example.org]"),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn home_assistant_reaches_us_by_a_public_name_without_a_setting() {
+        let by_name = |method, path| verdict(method, path, "cams.example.org", None, "");
+        assert_eq!(by_name(Method::GET, "/static"), Ok(()));
+        assert_eq!(by_name(Method::POST, "/stream"), Ok(()));
+        assert!(by_name(Method::GET, "/streams").is_err());
+    }
+}

@@ -1,0 +1,297 @@
+//! Where one source meets its subscribers: [`Publisher`] writes, [`Hub`] and [`Subscription`] read.
+//!
+//! Frames go round in one ring for all tracks, in the order of their arrival. A subscriber that is
+//! slow learns how many frames it lost; the publisher never waits.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{broadcast, watch},
+    time::Instant,
+};
+
+use crate::{
+    base::{Error, ErrorKind},
+    media::{Frame, Track},
+};
+
+/// Frames kept for subscribers that are behind: about two seconds of 60 pictures and 50 blocks of
+/// sound per second.
+const RING: usize = 256;
+
+/// What a source is doing, as subscribers and people see it.
+#[derive(Debug, Clone)]
+pub enum State {
+    /// An attempt is under way.
+    Connecting,
+    /// Media flows.
+    Live(Arc<Tracks>),
+    /// The last attempt failed; another follows unless the camera refused.
+    Failed(Error),
+}
+
+/// What a source announced.
+#[derive(Debug, Clone, Default)]
+pub struct Tracks {
+    /// Those that can be sent to a browser, in the camera's order.
+    pub usable: Vec<Track>,
+    /// A sentence for each one left out: which codec, and what to do.
+    pub left_out: Vec<String>,
+}
+
+/// Makes both ends of a hub. Its clock starts now.
+#[must_use]
+pub fn hub() -> (Publisher, Hub) {
+    let (frames, _) = broadcast::channel(RING);
+    let (state, _) = watch::channel((0, State::Connecting));
+    let shared = Arc::new(Shared {
+        start: Instant::now(),
+        bytes: AtomicU64::new(0),
+        viewers: AtomicUsize::new(0),
+    });
+    let hub = Hub {
+        frames: frames.downgrade(),
+        state: state.subscribe(),
+        shared: Arc::clone(&shared),
+    };
+    (
+        Publisher {
+            frames,
+            state,
+            shared,
+        },
+        hub,
+    )
+}
+
+#[derive(Debug)]
+struct Shared {
+    start: Instant,
+    bytes: AtomicU64,
+    viewers: AtomicUsize,
+}
+
+/// The writing end, held by the task that runs the source.
+#[derive(Debug)]
+pub struct Publisher {
+    frames: broadcast::Sender<Arc<Frame>>,
+    /// Number of the attempt, and what has become of it.
+    state: watch::Sender<(u64, State)>,
+    shared: Arc<Shared>,
+}
+
+impl Publisher {
+    /// Time since the hub's start: what arrival times are counted in.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.shared.start.elapsed()
+    }
+
+    /// A new attempt begins.
+    pub fn connecting(&self) {
+        self.state
+            .send_modify(|(attempt, state)| (*attempt, *state) = (*attempt + 1, State::Connecting));
+    }
+
+    /// The camera has described itself and media is about to flow.
+    pub fn announce(&self, tracks: Tracks) {
+        let tracks = Arc::new(tracks);
+        self.state
+            .send_modify(|(_, state)| *state = State::Live(tracks));
+    }
+
+    /// The attempt has ended.
+    pub fn failed(&self, error: Error) {
+        self.state
+            .send_modify(|(_, state)| *state = State::Failed(error));
+    }
+
+    /// Hands a frame to every subscriber. Never waits.
+    pub fn publish(&self, frame: Frame) {
+        let bytes = frame.len() as u64;
+        self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
+        // An error means that nobody subscribes now.
+        let _ = self.frames.send(Arc::new(frame));
+    }
+}
+
+/// The reading end, shared by all who want this source.
+#[derive(Debug, Clone)]
+pub struct Hub {
+    /// Weak, so that subscriptions end with the publisher.
+    frames: broadcast::WeakSender<Arc<Frame>>,
+    state: watch::Receiver<(u64, State)>,
+    shared: Arc<Shared>,
+}
+
+impl Hub {
+    /// What the source is doing now.
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state.borrow().1.clone()
+    }
+
+    /// The number of attempts begun until now.
+    #[must_use]
+    pub fn attempts(&self) -> u64 {
+        self.state.borrow().0
+    }
+
+    /// Time since the hub's start.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.shared.start.elapsed()
+    }
+
+    /// Waits until tracks are known, at most `limit`. The failure of the attempt that is under way,
+    /// or of the next one, ends the wait; so does a lasting failure of the last one.
+    ///
+    /// # Errors
+    /// The failure of the source, or `DeadlineExceeded`.
+    pub async fn ready(&self, limit: Duration) -> Result<Arc<Tracks>, Error> {
+        let mut state = self.state.clone();
+        let since = match &*state.borrow() {
+            (attempt, State::Connecting) => attempt.saturating_sub(1),
+            (attempt, _) => *attempt,
+        };
+        let settled = state.wait_for(|(attempt, state)| match state {
+            State::Connecting => false,
+            State::Live(_) => true,
+            State::Failed(e) => *attempt > since || e.kind().is_lasting(),
+        });
+        let settled = tokio::time::timeout(limit, settled).await;
+        match settled {
+            Ok(Ok(state)) => match &state.1 {
+                State::Live(tracks) => Ok(Arc::clone(tracks)),
+                State::Failed(error) => Err(error.clone()),
+                State::Connecting => unreachable!("not settled"),
+            },
+            Ok(Err(_)) => Err(Error::new(
+                ErrorKind::Cancelled,
+                "the camera was closed meanwhile",
+            )),
+            Err(_) => Err(Error::new(
+                ErrorKind::DeadlineExceeded,
+                format!(
+                    "the camera announced no tracks within {} s",
+                    limit.as_secs()
+                ),
+            )),
+        }
+    }
+
+    /// Follows the frames from now on.
+    #[must_use]
+    pub fn subscribe(&self) -> Subscription {
+        self.shared.viewers.fetch_add(1, Ordering::Relaxed);
+        let frames = self
+            .frames
+            .upgrade()
+            .map_or_else(|| broadcast::channel(1).1, |frames| frames.subscribe());
+        Subscription {
+            frames,
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// How many subscribe now.
+    #[must_use]
+    pub fn viewers(&self) -> usize {
+        self.shared.viewers.load(Ordering::Relaxed)
+    }
+
+    /// Media bytes published since the start.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.shared.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// What [`Subscription::next`] gives.
+#[derive(Debug, Clone)]
+pub enum Next {
+    /// The next frame.
+    Frame(Arc<Frame>),
+    /// This many frames were overwritten before they were read.
+    Behind(u64),
+    /// The source is gone for good.
+    Ended,
+}
+
+/// One reader's place in the ring.
+#[derive(Debug)]
+pub struct Subscription {
+    frames: broadcast::Receiver<Arc<Frame>>,
+    shared: Arc<Shared>,
+}
+
+impl Subscription {
+    /// The next frame, or what happened instead. Cancelling it loses nothing.
+    pub async fn next(&mut self) -> Next {
+        match self.frames.recv().await {
+            Ok(frame) => Next::Frame(frame),
+            Err(broadcast::error::RecvError::Lagged(frames)) => Next::Behind(frames),
+            Err(broadcast::error::RecvError::Closed) => Next::Ended,
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.shared.viewers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::{MediaTime, TrackId};
+
+    fn frame(number: i64) -> Frame {
+        Frame {
+            track: TrackId(0),
+            time: MediaTime(number),
+            captured: Duration::ZERO,
+            random_access: true,
+            payloads: Box::new([]),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_slow_subscriber_learns_its_loss_and_disturbs_nobody() {
+        let (publisher, hub) = hub();
+        let (mut slow, mut quick) = (hub.subscribe(), hub.subscribe());
+        for number in 0..300 {
+            publisher.publish(frame(number));
+            assert!(matches!(quick.next().await, Next::Frame(f) if f.time.0 == number));
+        }
+        assert!(matches!(slow.next().await, Next::Behind(44)));
+        assert!(matches!(slow.next().await, Next::Frame(f) if f.time.0 == 44));
+        assert_eq!(hub.viewers(), 2);
+        drop(slow);
+        assert_eq!(hub.viewers(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_old_failure_does_not_answer_a_new_question() {
+        let (publisher, hub) = hub();
+        publisher.connecting();
+        publisher.failed(Error::new(ErrorKind::Unavailable, "first"));
+        let limit = Duration::from_secs(5);
+        let late = hub.ready(limit).await.unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::DeadlineExceeded);
+        publisher.connecting();
+        let (told, ()) = tokio::join!(hub.ready(limit), async {
+            publisher.failed(Error::new(ErrorKind::Unavailable, "second"));
+        });
+        assert_eq!(told.unwrap_err().to_string(), "second");
+        publisher.announce(Tracks::default());
+        assert!(hub.ready(limit).await.is_ok());
+    }
+}

@@ -1,0 +1,37 @@
+//! [`Frame`]: what a source publishes and every viewer shares.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{MediaTime, TrackId};
+
+/// One coded picture or block of sound, cut into RTP payloads.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// The track it belongs to.
+    pub track: TrackId,
+    /// When it is to be shown, on the track's own clock.
+    pub time: MediaTime,
+    /// When it was captured, on one clock for all tracks of the source, counted from the hub's start.
+    /// Sender reports are made of it, so it decides whether lips and voice fit.
+    pub captured: Duration,
+    /// Whether decoding can begin here: an IDR picture with its parameter sets, or any sound.
+    pub random_access: bool,
+    /// At most [`PAYLOAD_MAX`](super::rtp::PAYLOAD_MAX) bytes each, never empty.
+    pub payloads: Box<[Bytes]>,
+}
+
+impl Frame {
+    /// Media bytes in all payloads.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.payloads.iter().map(Bytes::len).sum()
+    }
+
+    /// Whether there is nothing to send.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.payloads.is_empty()
+    }
+}

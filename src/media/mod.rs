@@ -1,0 +1,15 @@
+//! Codecs, tracks, frames and their RTP payloads. Pure: no tokio, no clock, no I/O.
+
+pub mod codec;
+pub mod frame;
+pub mod h264;
+pub mod nal;
+pub mod rtp;
+pub mod sdp;
+pub mod time;
+pub mod track;
+
+pub use codec::{Codec, Kind};
+pub use frame::Frame;
+pub use time::{MediaTime, Timeline};
+pub use track::{Track, TrackId};

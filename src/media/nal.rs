@@ -1,0 +1,79 @@
+//! NAL units of H.264: their types and the Annex B framing.
+
+/// The type of an H.264 NAL unit: the low five bits of its first byte (H.264 §7.4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NalType(pub u8);
+
+impl NalType {
+    /// Coded slice of a picture that is no IDR picture.
+    pub const SLICE: Self = Self(1);
+    /// Coded slice of an IDR picture.
+    pub const IDR: Self = Self(5);
+    /// Supplemental enhancement information.
+    pub const SEI: Self = Self(6);
+    /// Sequence parameter set.
+    pub const SPS: Self = Self(7);
+    /// Picture parameter set.
+    pub const PPS: Self = Self(8);
+    /// Access unit delimiter.
+    pub const AUD: Self = Self(9);
+    /// Filler data.
+    pub const FILLER: Self = Self(12);
+
+    /// The type of a NAL unit; none of an empty one.
+    #[must_use]
+    pub fn of(nal: &[u8]) -> Option<Self> {
+        nal.first().map(|byte| Self(byte & 0x1f))
+    }
+
+    /// Whether it carries a part of a picture.
+    #[must_use]
+    pub fn is_slice(self) -> bool {
+        (1..=5).contains(&self.0)
+    }
+}
+
+/// The NAL units of an Annex B byte stream (H.264 annex B), without start codes and the zero bytes
+/// before them.
+pub fn annex_b(stream: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut starts = start_codes(stream).peekable();
+    std::iter::from_fn(move || {
+        let (_, begin) = starts.next()?;
+        let end = starts.peek().map_or(stream.len(), |(code, _)| *code);
+        let nal = &stream[begin..end];
+        let kept = nal.iter().rposition(|byte| *byte != 0).map_or(0, |i| i + 1);
+        Some(&nal[..kept])
+    })
+    .filter(|nal| !nal.is_empty())
+}
+
+/// Positions of each `00 00 01`: where it begins and where the unit after it begins.
+fn start_codes(stream: &[u8]) -> impl Iterator<Item = (usize, usize)> {
+    stream
+        .windows(3)
+        .enumerate()
+        .filter(|(_, window)| *window == [0, 0, 1])
+        .map(|(at, _)| (at, at + 3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_lengths_of_start_code_and_trailing_zeros_are_understood() {
+        let stream = [
+            0, 0, 0, 1, 0x67, 1, 2, 0, 0, 1, 0x68, 3, 0, 0, 0, 1, 0x65, 9, 0,
+        ];
+        let nals: Vec<_> = annex_b(&stream).collect();
+        assert_eq!(nals, [&[0x67, 1, 2][..], &[0x68, 3], &[0x65, 9]]);
+        assert_eq!(NalType::of(nals[2]), Some(NalType::IDR));
+    }
+
+    #[test]
+    fn a_stream_without_units_gives_none() {
+        assert_eq!(annex_b(&[]).count(), 0);
+        assert_eq!(annex_b(&[0, 0, 1]).count(), 0);
+        assert_eq!(annex_b(&[1, 2, 3]).count(), 0);
+    }
+}

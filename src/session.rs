@@ -1,0 +1,132 @@
+//! [`Sessions`]: the table of remote parties that are being served.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::base::{Error, ErrorKind, Secret, SessionId, SourceUrl};
+
+/// Viewers of the whole server, and of one camera.
+const SESSIONS_MAX: usize = 512;
+const SESSIONS_OF_SOURCE_MAX: usize = 256;
+
+/// Every session by its identifier.
+#[derive(Debug, Clone, Default)]
+pub struct Sessions {
+    table: Arc<Mutex<HashMap<SessionId, Entry>>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    source: Secret,
+    stop: CancellationToken,
+}
+
+impl Sessions {
+    /// Enters a session that plays `source`. It stays in the table as long as the result lives.
+    ///
+    /// # Errors
+    /// `ResourceExhausted` when there are too many.
+    pub fn register(
+        &self,
+        source: &SourceUrl,
+        stop: CancellationToken,
+    ) -> Result<Registration, Error> {
+        let mut table = self.lock();
+        let source = source.key();
+        let same = table
+            .values()
+            .filter(|entry| entry.source == source)
+            .count();
+        if table.len() >= SESSIONS_MAX || same >= SESSIONS_OF_SOURCE_MAX {
+            return Err(Error::new(
+                ErrorKind::ResourceExhausted,
+                format!(
+                    "the limit of {SESSIONS_MAX} viewers, or {SESSIONS_OF_SOURCE_MAX} of one \
+                     camera, is reached; close some"
+                ),
+            ));
+        }
+        let id = SessionId::random();
+        table.insert(id, Entry { source, stop });
+        Ok(Registration {
+            id,
+            sessions: self.clone(),
+        })
+    }
+
+    /// Asks session `id` to end; false when there is none.
+    #[must_use]
+    pub fn end(&self, id: SessionId) -> bool {
+        self.lock()
+            .get(&id)
+            .map(|entry| entry.stop.cancel())
+            .is_some()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, Entry>> {
+        // Nothing panics between two changes that belong together.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session's place in the table, given up when dropped.
+#[derive(Debug)]
+pub struct Registration {
+    id: SessionId,
+    sessions: Sessions,
+}
+
+impl Registration {
+    /// The session's identifier.
+    #[must_use]
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.sessions.lock().remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_camera_cannot_take_all_places() {
+        let sessions = Sessions::default();
+        let camera = |n: u8| SourceUrl::parse(&format!("rtsp://h/{n}")).unwrap();
+        let enter = |n| sessions.register(&camera(n), CancellationToken::new());
+        let held: Vec<_> = (0..SESSIONS_OF_SOURCE_MAX)
+            .map(|_| enter(1).unwrap())
+            .collect();
+        assert_eq!(enter(1).unwrap_err().kind(), ErrorKind::ResourceExhausted);
+        assert!(enter(2).is_ok());
+        drop(held);
+        assert_eq!(sessions.count(), 0);
+    }
+
+    #[test]
+    fn a_session_is_ended_by_its_identifier() {
+        let sessions = Sessions::default();
+        let stop = CancellationToken::new();
+        let source = SourceUrl::parse("demo:").unwrap();
+        let session = sessions.register(&source, stop.clone()).unwrap();
+        assert!(sessions.end(session.id()) && stop.is_cancelled());
+        let id = session.id();
+        drop(session);
+        assert!(!sessions.end(id));
+    }
+}

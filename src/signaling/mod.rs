@@ -1,0 +1,188 @@
+//! How an offer arrives and its answer leaves: one file for each dialect, one line each in
+//! [`FLAVOURS`]; and [`accept`], which all of them share.
+//!
+//! To add one: write `signaling/<name>.rs` with a `FLAVOUR`, add it to [`FLAVOURS`].
+
+mod encoding;
+pub mod rtsp_to_webrtc;
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use actix_web::web::ServiceConfig;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use crate::{
+    base::{Error, ErrorKind, SessionId, SourceUrl},
+    context::{Context, OFFERS_MAX},
+    hub::Tracks,
+    media::{Kind, Track},
+    webrtc::{self, Peer, lane::Lane, negotiate, viewer},
+};
+
+/// Every dialect served.
+pub const FLAVOURS: &[Flavour] = &[rtsp_to_webrtc::FLAVOUR];
+
+/// A signaling dialect.
+#[derive(Debug)]
+pub struct Flavour {
+    /// Its name in documentation and logs.
+    pub name: &'static str,
+    /// Each method and path pattern that it serves, as `openapi.yaml` writes them.
+    pub routes: &'static [(&'static str, &'static str)],
+    /// Mounts them.
+    pub mount: fn(&mut ServiceConfig),
+}
+
+/// An offer as every dialect gives it.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// A camera's name, or a URL.
+    pub source: String,
+    /// The session description.
+    pub sdp: String,
+    /// Where it came from.
+    pub client: Option<IpAddr>,
+    /// The dialect.
+    pub flavour: &'static str,
+}
+
+/// What every dialect answers with.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The session description.
+    pub sdp: String,
+    /// The session that plays.
+    pub session: SessionId,
+    /// The camera's tracks that can be sent to a browser, in the camera's order.
+    pub tracks: Vec<Track>,
+    /// Sentences for the person who watches: what is missing and why.
+    pub notes: Vec<String>,
+}
+
+/// How long a camera may take: a little more than its own deadline, so that its own words are told.
+/// With the peer's 0.6 s this stays below 8 s from offer to answer; Home Assistant gives up after 10.
+const SOURCE_LIMIT: Duration = Duration::from_millis(7_300);
+
+/// Answers an offer and plays the camera to whoever sent it.
+///
+/// # Errors
+/// Whatever is wrong with the offer, the camera, or both together; within 8 s.
+pub async fn accept(context: &Context, offer: Offer) -> Result<Answer, Error> {
+    if context.tasks.stop().is_cancelled() {
+        return Err(Error::new(
+            ErrorKind::Cancelled,
+            "the server is shutting down",
+        ));
+    }
+    let Ok(_place) = context.offers.try_acquire() else {
+        return Err(Error::new(
+            ErrorKind::ResourceExhausted,
+            format!("{OFFERS_MAX} offers are being answered, which is the limit; try again"),
+        ));
+    };
+    let work = answer(context.clone(), offer);
+    context.tasks.run("offer", work).await?
+}
+
+/// The camera that a client names: by the name it has in the configuration, or by its URL.
+///
+/// # Errors
+/// `NotFound` for an unknown name, `InvalidArgument` for a broken URL.
+pub fn find(context: &Context, source: &str) -> Result<(SourceUrl, bool), Error> {
+    if let Some(camera) = context.config.cameras.get(source) {
+        return Ok((camera.url.clone(), camera.audio));
+    }
+    if !source.contains(':') {
+        let known: Vec<_> = context.config.cameras.keys().map(String::as_str).collect();
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            format!(
+                "there is no camera with this name; known are {}, and any rtsp:// URL works",
+                known.join(", ")
+            ),
+        ));
+    }
+    Ok((SourceUrl::parse(source)?, true))
+}
+
+/// Waits until a camera has announced its tracks. The camera stays open for a while afterwards.
+///
+/// # Errors
+/// What is wrong with the camera.
+pub async fn tracks(context: &Context, url: &SourceUrl) -> Result<Arc<Tracks>, Error> {
+    let lease = context.directory.lease(url)?;
+    lease.hub().ready(SOURCE_LIMIT).await
+}
+
+async fn answer(context: Context, offer: Offer) -> Result<Answer, Error> {
+    let parsed = webrtc::Offer::parse(&offer.sdp)?;
+    let (url, audio) = find(&context, &offer.source)?;
+    let lease = context.directory.lease(&url)?;
+    let hub = lease.hub().clone();
+    let tracks = hub.ready(SOURCE_LIMIT).await?;
+    let tracks = if audio {
+        tracks
+    } else {
+        Arc::new(without_audio(&tracks))
+    };
+    let plan = negotiate::negotiate(&tracks, &parsed)?;
+    let mut lanes: Vec<_> = plan.sendings().map(Lane::new).collect();
+    let stop = context.tasks.stop().child_token();
+    let registration = context.sessions.register(&url, stop.clone())?;
+    let session = registration.id();
+    let (peer, sdp) = Peer::answer(&parsed, &plan, &lanes, offer.client, &context.tasks).await?;
+    let span = tracing::info_span!(
+        "session",
+        session = %session.short(),
+        flavour = offer.flavour,
+        source = %url,
+    );
+    let play = async move {
+        let begun = Instant::now();
+        let (end, summary) = viewer::play(&hub, peer, &mut lanes, &stop).await;
+        let (packets, bytes) = lanes
+            .iter()
+            .map(Lane::sent)
+            .fold((0, 0), |(p, b), (packets, bytes)| (p + packets, b + bytes));
+        tracing::info!(
+            reason = %end,
+            duration = ?begun.elapsed(),
+            frames = summary.frames,
+            missed = summary.missed,
+            packets,
+            bytes,
+            first_frame = ?summary.first_frame_after,
+            "viewer gone"
+        );
+        // The camera is wanted, and the session listed, until here.
+        drop((lease, registration));
+    };
+    context.tasks.spawn("viewer", play.instrument(span));
+    Ok(Answer {
+        sdp,
+        session,
+        tracks: tracks.usable.clone(),
+        notes: plan.notes,
+    })
+}
+
+fn without_audio(tracks: &Tracks) -> Tracks {
+    let mut tracks = tracks.clone();
+    tracks.usable.retain(|track| track.kind() != Kind::Audio);
+    tracks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_flavours_claim_a_method_and_path() {
+        let mut routes: Vec<_> = FLAVOURS.iter().flat_map(|flavour| flavour.routes).collect();
+        let all = routes.len();
+        routes.sort_unstable();
+        routes.dedup();
+        assert_eq!(routes.len(), all);
+    }
+}

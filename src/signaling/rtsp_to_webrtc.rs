@@ -1,0 +1,176 @@
+//! The dialect of `RTSPtoWebRTC`, which Home Assistant's integration of that name speaks: a form with
+//! `url` and `sdp64`, a JSON object with `sdp64` back.
+//!
+//! Where the original answers every failure with 500 after 5 s, this answers at once with a status
+//! that tells the client's mistakes from the camera's, and a reason of its own for each request.
+
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use serde_json::json;
+
+use super::{
+    Answer, Flavour, Offer, accept,
+    encoding::{Fields, base64, session_description, unescape_html},
+    find, tracks,
+};
+use crate::{
+    base::{Error, ErrorKind},
+    context::Context,
+    media::Track,
+};
+
+/// `POST /stream` and the routes for configured streams.
+pub const FLAVOUR: Flavour = Flavour {
+    name: "rtsp_to_webrtc",
+    routes: &[
+        ("POST", "/stream"),
+        ("POST", "/stream/"),
+        ("POST", "//stream"),
+        ("POST", "/stream/receiver/{uuid}"),
+        ("GET", "/stream/codec/{uuid}"),
+    ],
+    mount,
+};
+
+fn mount(routes: &mut web::ServiceConfig) {
+    routes
+        // An early client joined its base URL, ending in a slash, and the path by hand.
+        .route("//stream", web::post().to(stream))
+        .route("/stream", web::post().to(stream))
+        .route("/stream/", web::post().to(with_slash))
+        .route("/stream/receiver/{uuid}", web::post().to(receiver))
+        .route("/stream/codec/{uuid}", web::get().to(codec));
+}
+
+/// An offer for any camera: by URL, or by its name.
+async fn stream(
+    context: web::Data<Context>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> HttpResponse {
+    let answered = async {
+        let fields = Fields::read(&request, payload).await?;
+        let url = unescape_html(fields.require("url")?);
+        // Checked first: the client's own mistakes are told without asking a camera.
+        let sdp = session_description(fields.require("sdp64")?)?;
+        exchange(&context, &request, url, sdp).await
+    };
+    match answered.await {
+        Ok(answer) => HttpResponse::Ok().json(json!({
+            "tracks": kinds(&answer.tracks),
+            "sdp64": base64(&answer.sdp),
+            "notes": answer.notes,
+        })),
+        Err(e) => failure(&e),
+    }
+}
+
+async fn with_slash() -> HttpResponse {
+    HttpResponse::TemporaryRedirect()
+        .insert_header(("Location", "/stream"))
+        .finish()
+}
+
+/// An offer for a configured camera. The field `suuid` names it; the path does if that is missing.
+async fn receiver(
+    context: web::Data<Context>,
+    path: web::Path<String>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> HttpResponse {
+    let answered = async {
+        let fields = Fields::read(&request, payload).await?;
+        let name = fields.get("suuid").unwrap_or(&path);
+        let sdp = session_description(fields.require("data")?)?;
+        exchange(&context, &request, configured(&context, name)?, sdp).await
+    };
+    match answered.await {
+        Ok(answer) => text(base64(&answer.sdp)),
+        Err(e) => failure(&e),
+    }
+}
+
+/// The kinds of tracks of a configured camera. Sent as text, which is what its clients parse.
+async fn codec(context: web::Data<Context>, path: web::Path<String>) -> HttpResponse {
+    let found = async {
+        let (url, audio) = find(&context, &configured(&context, &path)?)?;
+        let work = {
+            let (context, url) = (context.clone(), url.clone());
+            async move { tracks(&context, &url).await }
+        };
+        let tracks = context.tasks.run("codec", work).await??;
+        let mut kinds = kinds(&tracks.usable);
+        kinds.retain(|kind| audio || *kind != "audio");
+        Ok(kinds)
+    };
+    match found.await {
+        Ok(kinds) => {
+            let list: Vec<_> = kinds.iter().map(|kind| json!({ "Type": kind })).collect();
+            text(json!(list).to_string())
+        }
+        Err(e) => failure(&e),
+    }
+}
+
+async fn exchange(
+    context: &Context,
+    request: &HttpRequest,
+    source: String,
+    sdp: String,
+) -> Result<Answer, Error> {
+    let client = request.peer_addr().map(|peer| peer.ip().to_canonical());
+    let offer = Offer {
+        source,
+        sdp,
+        client,
+        flavour: FLAVOUR.name,
+    };
+    accept(context, offer).await
+}
+
+/// A camera's name, if it is one; these routes open no URLs.
+fn configured(context: &Context, name: &str) -> Result<String, Error> {
+    if context.config.cameras.contains_key(name) {
+        return Ok(name.to_owned());
+    }
+    let known: Vec<_> = context.config.cameras.keys().map(String::as_str).collect();
+    Err(Error::new(
+        ErrorKind::NotFound,
+        format!(
+            "there is no camera with this name; known are {}",
+            known.join(", ")
+        ),
+    ))
+}
+
+/// Each kind of track once, in the camera's order.
+fn kinds(tracks: &[Track]) -> Vec<&'static str> {
+    let mut kinds = Vec::new();
+    for track in tracks {
+        let kind = track.kind().name();
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    kinds
+}
+
+fn text(body: String) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/plain; charset=utf-8")
+        .body(body)
+}
+
+/// A JSON object with the reason: the one shape of error that every client of this dialect reads.
+fn failure(error: &Error) -> HttpResponse {
+    if error.kind() == ErrorKind::Internal {
+        tracing::error!(error = %error.chain(), "request failed");
+    } else {
+        tracing::debug!(error = %error.chain(), "request refused");
+    }
+    let status = StatusCode::from_u16(error.kind().http_status());
+    let mut response = HttpResponse::build(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+    if error.kind().http_status() == 503 {
+        response.insert_header(("Retry-After", "1"));
+    }
+    response.json(json!({ "error": error.to_string() }))
+}

@@ -1,0 +1,190 @@
+//! RTP packets of a playing camera to frames on the hub.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use retina::{client::PacketItem, rtcp::ReceivedCompoundPacket, rtp::ReceivedPacket};
+
+use super::tracks::Chosen;
+use crate::{
+    hub::Publisher,
+    media::{
+        Codec, Frame, MediaTime, Timeline, TrackId,
+        h264::{AccessUnit, Assembler, Packet},
+        rtp::{self, PAYLOAD_MAX},
+        time::SyncClock,
+    },
+};
+
+/// How long the tracks are held back for the first picture to tell its profile, when the camera's
+/// description does not. Cameras send a key frame at the start, or every one or two seconds.
+const PROFILE_WAIT: Duration = Duration::from_millis(1_500);
+
+/// The state of all tracks of one connection.
+pub(super) struct Ingest {
+    chosen: Chosen,
+    tracks: Vec<TrackState>,
+    sync: SyncClock,
+    announced: bool,
+    started: Option<Duration>,
+}
+
+struct TrackState {
+    timeline: Timeline,
+    rate: u32,
+    /// Video only.
+    assembler: Option<Assembler>,
+}
+
+impl Ingest {
+    pub(super) fn new(chosen: Chosen) -> Self {
+        let tracks: Vec<_> = chosen
+            .tracks
+            .iter()
+            .map(|track| TrackState {
+                timeline: Timeline::new(track.codec.clock_rate()),
+                rate: track.codec.clock_rate(),
+                assembler: matches!(track.codec, Codec::H264(_))
+                    .then(|| Assembler::new(track.sets.clone())),
+            })
+            .collect();
+        Self {
+            sync: SyncClock::new(tracks.len()),
+            tracks,
+            chosen,
+            announced: false,
+            started: None,
+        }
+    }
+
+    /// Takes whatever the camera sent next.
+    pub(super) fn take(&mut self, item: PacketItem, out: &Publisher) {
+        match item {
+            PacketItem::Rtp(packet) => self.rtp(packet, out),
+            PacketItem::Rtcp(reports) => self.rtcp(&reports),
+            _ => {}
+        }
+    }
+
+    fn index(&self, stream: usize) -> Option<usize> {
+        self.chosen.tracks.iter().position(|t| t.stream == stream)
+    }
+
+    fn rtp(&mut self, packet: ReceivedPacket, out: &Publisher) {
+        let Some(index) = self.index(packet.stream_id()) else {
+            return;
+        };
+        let now = out.now();
+        self.announce(now, out);
+        let state = &mut self.tracks[index];
+        let time = packet.timestamp().timestamp();
+        let id = TrackId(u8::try_from(index).unwrap_or(u8::MAX));
+        let sync = &self.sync;
+        let Some(assembler) = &mut state.assembler else {
+            let placed = state.timeline.place(time, now);
+            let payload = packet.into_payload_bytes();
+            for (offset, payload) in sound(self.chosen.tracks[index].codec, payload) {
+                let time = MediaTime(placed.0 + offset);
+                out.publish(Frame {
+                    track: id,
+                    time,
+                    captured: sync.captured(index, state.rate, time),
+                    random_access: true,
+                    payloads: Box::new([payload]),
+                });
+            }
+            return;
+        };
+        let packet = Packet {
+            time,
+            marker: packet.mark(),
+            lost: packet.loss(),
+            payload: packet.into_payload_bytes(),
+        };
+        let timeline = &mut state.timeline;
+        assembler.push(packet, &mut |unit: AccessUnit| {
+            let time = timeline.place(unit.time, now);
+            out.publish(Frame {
+                track: id,
+                time,
+                captured: sync.captured(index, state.rate, time),
+                random_access: unit.random_access,
+                payloads: rtp::h264::cut_access_unit(&unit.nal_units, PAYLOAD_MAX),
+            });
+        });
+    }
+
+    /// Announces the tracks as soon as the profile of the video is known, or has been waited for.
+    fn announce(&mut self, now: Duration, out: &Publisher) {
+        if self.announced {
+            return;
+        }
+        let started = *self.started.get_or_insert(now);
+        let mut unknown = false;
+        for (track, state) in self.chosen.tracks.iter_mut().zip(&self.tracks) {
+            if let (Codec::H264(profile), Some(assembler)) = (&mut track.codec, &state.assembler) {
+                *profile = assembler.parameter_sets().profile_level();
+                unknown |= profile.is_none();
+            }
+        }
+        if !unknown || now.saturating_sub(started) >= PROFILE_WAIT {
+            self.announced = true;
+            out.announce(self.chosen.announcement());
+        }
+    }
+
+    fn rtcp(&mut self, reports: &ReceivedCompoundPacket) {
+        let Some(index) = self.index(reports.stream_id()) else {
+            return;
+        };
+        let state = &self.tracks[index];
+        let report = reports
+            .pkts()
+            .next()
+            .and_then(|p| p.as_sender_report().ok().flatten());
+        let time = reports
+            .rtp_timestamp()
+            .and_then(|time| state.timeline.at(time.timestamp()));
+        if let (Some(report), Some(time)) = (report, time) {
+            self.sync
+                .report(index, state.rate, time, report.ntp_timestamp().0);
+        }
+    }
+}
+
+/// The payloads of one packet of sound with their offsets in ticks: one, unless it is too large.
+fn sound(codec: Codec, mut payload: Bytes) -> Vec<(i64, Bytes)> {
+    let mut parts = Vec::with_capacity(1);
+    match codec {
+        // One byte is one sample, so these can be cut anywhere.
+        Codec::Pcmu | Codec::Pcma => {
+            let mut offset = 0;
+            while !payload.is_empty() {
+                let part = payload.split_to(payload.len().min(PAYLOAD_MAX));
+                let ticks = i64::try_from(part.len()).unwrap_or(0);
+                parts.push((offset, part));
+                offset += ticks;
+            }
+        }
+        Codec::Opus | Codec::H264(_) => {
+            // RFC 6716 §3.2.1: an Opus frame has at most 1275 bytes, and speech far fewer.
+            if !payload.is_empty() && payload.len() <= PAYLOAD_MAX {
+                parts.push((0, payload));
+            }
+        }
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_block_of_g711_is_cut_with_times_that_fit() {
+        let parts = sound(Codec::Pcmu, Bytes::from(vec![0xff; 2_400]));
+        let sizes: Vec<_> = parts.iter().map(|(at, part)| (*at, part.len())).collect();
+        assert_eq!(sizes, [(0, 1_172), (1_172, 1_172), (2_344, 56)]);
+        assert!(sound(Codec::Opus, Bytes::from(vec![1; 2_000])).is_empty());
+    }
+}

@@ -1,0 +1,432 @@
+//! What a viewer gets: a pure function from a camera's tracks and an offer to a [`Plan`].
+
+use crate::{
+    base::{Error, ErrorKind},
+    hub::Tracks,
+    media::{
+        Codec, Kind, Track,
+        h264::{Profile, ProfileLevel},
+        sdp::MediaSection,
+    },
+    webrtc::Offer,
+};
+
+/// The answer to an offer, section by section.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// One for each section of the offer, in its order.
+    pub sections: Vec<SectionPlan>,
+    /// Sentences for the person who watches: what is missing and why.
+    pub notes: Vec<String>,
+}
+
+/// What becomes of one media section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SectionPlan {
+    /// We send a track.
+    Send(Sending),
+    /// The data channel is kept open, for clients that insist on one.
+    Data,
+    /// Refused, with port 0.
+    Refused,
+}
+
+/// One track as it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sending {
+    /// Which track of the camera.
+    pub track: Track,
+    /// The payload type, chosen among the offered ones.
+    pub payload_type: u8,
+    /// `name/clock rate[/channels]` as offered.
+    pub rtpmap: String,
+    /// Format parameters for the answer; may be empty.
+    pub fmtp: String,
+    /// Feedback that both sides understand, as in `nack pli`.
+    pub feedback: Vec<String>,
+}
+
+impl Plan {
+    /// Everything that is sent, in the offer's order.
+    pub fn sendings(&self) -> impl Iterator<Item = &Sending> {
+        self.sections.iter().filter_map(|section| match section {
+            SectionPlan::Send(sending) => Some(sending),
+            SectionPlan::Data | SectionPlan::Refused => None,
+        })
+    }
+
+    /// The index of the first section that is not refused: it carries the transport.
+    ///
+    /// # Panics
+    /// Never: a plan without a section to send is not made.
+    #[must_use]
+    pub fn first(&self) -> usize {
+        self.sections
+            .iter()
+            .position(|section| *section != SectionPlan::Refused)
+            .expect("a plan sends something")
+    }
+}
+
+/// Feedback that we act on.
+const FEEDBACK: [&str; 2] = ["nack", "nack pli"];
+
+/// Matches what a camera has with what a browser takes. Sections keep their order and number; each
+/// kind is sent once, in the first section that can have it.
+///
+/// # Errors
+/// `NotAcceptable` when nothing fits, or when the picture does not: a viewer who asked for a picture
+/// is told the reason instead of being shown a black one.
+pub fn negotiate(tracks: &Tracks, offer: &Offer) -> Result<Plan, Error> {
+    let mut plan = Plan {
+        sections: vec![SectionPlan::Refused; offer.sections().len()],
+        notes: tracks.left_out.clone(),
+    };
+    for kind in [Kind::Video, Kind::Audio] {
+        let wanted: Vec<_> = (0..plan.sections.len())
+            .filter(|index| offer.receives(*index, kind) && shares_transport(offer, &plan, *index))
+            .collect();
+        let mut of_kind = tracks.usable.iter().filter(|t| t.kind() == kind).peekable();
+        if of_kind.peek().is_none() || wanted.is_empty() {
+            continue;
+        }
+        let fits = of_kind.clone().find_map(|track| {
+            wanted
+                .iter()
+                .find_map(|index| Some((*index, sending(track, &offer.sections()[*index])?)))
+        });
+        if let Some((index, (sending, note))) = fits {
+            plan.sections[index] = SectionPlan::Send(sending);
+            plan.notes.extend(note);
+            continue;
+        }
+        let camera: Vec<_> = of_kind.map(|t| t.codec.name()).collect();
+        let missing = mismatch(kind, &camera, offer, &wanted);
+        if kind == Kind::Video {
+            return Err(Error::new(ErrorKind::NotAcceptable, missing));
+        }
+        plan.notes.push(missing);
+    }
+    if plan.sendings().next().is_none() {
+        return Err(Error::new(ErrorKind::NotAcceptable, nothing(tracks, &plan)));
+    }
+    for (index, section) in offer.sections().iter().enumerate() {
+        if section.media == "application"
+            && section.protocol.ends_with("DTLS/SCTP")
+            && section.formats.iter().any(|f| f == "webrtc-datachannel")
+            && offer.is_bundled(index)
+        {
+            plan.sections[index] = SectionPlan::Data;
+            break;
+        }
+    }
+    Ok(plan)
+}
+
+/// Whether section `index` can be sent beside what is planned: on the same transport, or alone.
+fn shares_transport(offer: &Offer, plan: &Plan, index: usize) -> bool {
+    let others = plan.sections.iter().enumerate();
+    others
+        .filter(|(_, section)| **section != SectionPlan::Refused)
+        .all(|(other, _)| offer.is_bundled(other) && offer.is_bundled(index))
+}
+
+/// How `track` is sent in `section`, if it can be, and what the viewer should know about it.
+fn sending(track: &Track, section: &MediaSection) -> Option<(Sending, Option<String>)> {
+    let offered = section
+        .formats
+        .iter()
+        .filter(|format| matches(track.codec, section, format));
+    let (format, note) = match track.codec {
+        Codec::H264(profile) => best_h264(profile, section, offered)?,
+        _ => ({ offered }.next()?, None),
+    };
+    let rtpmap = section.rtpmap(format).map_or_else(
+        || static_rtpmap(format).unwrap_or_default().to_owned(),
+        str::to_owned,
+    );
+    let feedback = FEEDBACK
+        .into_iter()
+        .filter(|wanted| {
+            section.attributes.all("rtcp-fb").any(|line| {
+                line.split_once(' ')
+                    .is_some_and(|(of, what)| (of == format || of == "*") && what.trim() == *wanted)
+            })
+        })
+        .map(str::to_owned)
+        .collect();
+    let fmtp: Vec<_> = section
+        .fmtp(format)
+        .filter(|(key, _)| !key.is_empty())
+        .map(|(key, value)| {
+            if value.is_empty() {
+                key.to_owned()
+            } else {
+                format!("{key}={value}")
+            }
+        })
+        .collect();
+    let sending = Sending {
+        track: *track,
+        payload_type: format.parse().ok().filter(|pt| *pt < 128)?,
+        rtpmap,
+        fmtp: fmtp.join(";"),
+        feedback,
+    };
+    Some((sending, note))
+}
+
+/// Whether payload type `format` of `section` is of `codec`.
+fn matches(codec: Codec, section: &MediaSection, format: &str) -> bool {
+    let Some(rtpmap) = section.rtpmap(format).or_else(|| static_rtpmap(format)) else {
+        return false;
+    };
+    let mut parts = rtpmap.split('/');
+    let name = parts.next().unwrap_or_default();
+    let rate = parts.next().and_then(|rate| rate.trim().parse().ok());
+    name.eq_ignore_ascii_case(codec.name()) && rate == Some(codec.clock_rate())
+}
+
+/// Payload types that need no `a=rtpmap` (RFC 3551 §6).
+fn static_rtpmap(format: &str) -> Option<&'static str> {
+    match format {
+        "0" => Some("PCMU/8000"),
+        "8" => Some("PCMA/8000"),
+        _ => None,
+    }
+}
+
+/// The best of the offered H.264 formats: the camera's own profile, or one that decodes it, or, as
+/// many decoders can do more than they say, any; with a note in that case.
+fn best_h264<'a>(
+    camera: Option<ProfileLevel>,
+    section: &'a MediaSection,
+    offered: impl Iterator<Item = &'a String>,
+) -> Option<(&'a String, Option<String>)> {
+    let mut formats: Vec<_> = offered
+        // Mode 0 forbids fragments, without which a picture does not fit into packets.
+        .filter(|format| section.parameter(format, "packetization-mode") == Some("1"))
+        .map(|format| {
+            // RFC 6184 §8.1: Baseline at level 1 if nothing is said.
+            let level = section
+                .parameter(format, "profile-level-id")
+                .and_then(|id| id.parse().ok())
+                .unwrap_or(ProfileLevel([66, 0, 10]));
+            (format, level.profile())
+        })
+        .collect();
+    let Some(camera) = camera.map(ProfileLevel::profile) else {
+        return formats.first().map(|(format, _)| (*format, None));
+    };
+    let rank = |offered: &Profile| match offered {
+        same if *same == camera => 0,
+        larger if larger.decodes(camera) => 1,
+        _ => 2,
+    };
+    formats.sort_by_key(|(_, profile)| (rank(profile), std::cmp::Reverse(*profile)));
+    let (format, profile) = formats.first()?;
+    let note = (rank(profile) == 2).then(|| {
+        format!(
+            "the camera's video is H264 {}, and this browser announced only {}: if no picture \
+             appears, set the camera to that profile",
+            camera.name(),
+            profile.name()
+        )
+    });
+    Some((*format, note))
+}
+
+fn mismatch(kind: Kind, camera: &[&str], offer: &Offer, wanted: &[usize]) -> String {
+    let mut names: Vec<String> = wanted
+        .iter()
+        .flat_map(|index| {
+            let section = &offer.sections()[*index];
+            section.formats.iter().filter_map(|format| {
+                let rtpmap = section.rtpmap(format).or_else(|| static_rtpmap(format))?;
+                Some(rtpmap.split('/').next().unwrap_or(rtpmap).to_owned())
+            })
+        })
+        .filter(|name| {
+            ![
+                "rtx",
+                "red",
+                "ulpfec",
+                "flexfec-03",
+                "CN",
+                "telephone-event",
+            ]
+            .contains(&name.as_str())
+        })
+        .collect();
+    names.dedup();
+    names.truncate(8);
+    let offered = if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    };
+    let advice = if kind == Kind::Video && camera.contains(&"H264") {
+        "; use a browser with H264 (with packetization-mode=1)"
+    } else {
+        ""
+    };
+    format!(
+        "the camera's {} is {}, and the offer takes only {offered}{advice}",
+        kind.name(),
+        camera.join(" or ")
+    )
+}
+
+fn nothing(tracks: &Tracks, plan: &Plan) -> String {
+    if !plan.notes.is_empty() {
+        return format!(
+            "nothing of this camera can be sent: {}",
+            plan.notes.join("; ")
+        );
+    }
+    let camera: Vec<_> = tracks.usable.iter().map(|t| t.codec.name()).collect();
+    format!(
+        "the camera has {}, but the offer has no section that receives it (recvonly or sendrecv, \
+         with rtcp-mux)",
+        camera.join(" and ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{media::TrackId, webrtc::offer::tests::offer_of};
+
+    const H264: &str = "a=rtpmap:98 H264/90000|a=fmtp:98 packetization-mode=1;profile-level-id=42e01f\
+        |a=rtcp-fb:98 nack|a=rtcp-fb:98 nack pli|a=rtcp-fb:98 goog-remb";
+
+    fn tracks(codecs: &[Codec]) -> Tracks {
+        Tracks {
+            usable: codecs
+                .iter()
+                .zip(0..)
+                .map(|(codec, id)| Track {
+                    id: TrackId(id),
+                    codec: *codec,
+                })
+                .collect(),
+            left_out: Vec::new(),
+        }
+    }
+
+    fn video(profile: &str) -> Codec {
+        Codec::H264(profile.parse().ok())
+    }
+
+    fn plan(codecs: &[Codec], sections: &[(&str, &str)]) -> Result<Plan, Error> {
+        negotiate(&tracks(codecs), &Offer::parse(&offer_of(sections)).unwrap())
+    }
+
+    fn payload_types(plan: &Plan) -> Vec<Option<u8>> {
+        let of = |section: &SectionPlan| match section {
+            SectionPlan::Send(sending) => Some(sending.payload_type),
+            _ => None,
+        };
+        plan.sections.iter().map(of).collect()
+    }
+
+    #[test]
+    fn the_offers_order_payload_types_and_feedback_are_kept() {
+        let plan = plan(
+            &[video("42c01f"), Codec::Pcmu],
+            &[
+                ("audio 111 0 8", "a=rtpmap:111 opus/48000/2"),
+                ("video 96 98", H264),
+                ("application webrtc-datachannel", "a=sctp-port:5000"),
+            ],
+        )
+        .unwrap();
+        assert_eq!(payload_types(&plan), [Some(0), Some(98), None]);
+        assert_eq!(plan.sections[2], SectionPlan::Data);
+        let video = plan.sendings().nth(1).unwrap();
+        assert_eq!(video.feedback, ["nack", "nack pli"]);
+        assert_eq!(video.rtpmap, "H264/90000");
+        assert!(plan.notes.is_empty());
+    }
+
+    #[test]
+    fn each_profile_finds_its_payload_type() {
+        let section = "a=rtpmap:1 H264/90000|a=fmtp:1 profile-level-id=42001f;packetization-mode=1\
+            |a=rtpmap:2 H264/90000|a=fmtp:2 profile-level-id=42e01f;packetization-mode=0\
+            |a=rtpmap:3 H264/90000|a=fmtp:3 profile-level-id=42e01f;packetization-mode=1\
+            |a=rtpmap:4 H264/90000|a=fmtp:4 profile-level-id=4d001f;packetization-mode=1\
+            |a=rtpmap:5 H264/90000|a=fmtp:5 profile-level-id=64001f;packetization-mode=1";
+        for (camera, expected) in [("42001e", 1), ("42c028", 3), ("4d0028", 4), ("640033", 5)] {
+            let plan = plan(&[video(camera)], &[("video 1 2 3 4 5", section)]).unwrap();
+            assert_eq!(payload_types(&plan), [Some(expected)], "{camera}");
+            assert!(plan.notes.is_empty(), "{camera}");
+        }
+    }
+
+    #[test]
+    fn a_profile_that_nobody_announced_is_tried_with_a_note() {
+        let plan = plan(&[video("640028")], &[("video 98", H264)]).unwrap();
+        assert_eq!(payload_types(&plan), [Some(98)]);
+        assert!(plan.notes[0].contains("High"), "{:?}", plan.notes);
+    }
+
+    #[test]
+    fn a_picture_that_cannot_be_shown_is_an_error_that_names_both_sides() {
+        let offers: [&[(&str, &str)]; 2] = [
+            &[("video 96", "a=rtpmap:96 VP8/90000"), ("audio 0", "")],
+            &[(
+                "video 98",
+                "a=rtpmap:98 H264/90000|a=fmtp:98 packetization-mode=0",
+            )],
+        ];
+        for offer in offers {
+            let error = plan(&[video("42c01f"), Codec::Pcmu], offer).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NotAcceptable);
+            assert!(error.to_string().contains("H264"), "{error}");
+        }
+    }
+
+    #[test]
+    fn sound_that_does_not_fit_is_left_out_with_a_note() {
+        let plan = plan(
+            &[video("42c01f"), Codec::Opus],
+            &[("video 98", H264), ("audio 0", "")],
+        )
+        .unwrap();
+        assert_eq!(payload_types(&plan), [Some(98), None]);
+        assert!(plan.notes[0].contains("opus") && plan.notes[0].contains("PCMU"));
+    }
+
+    #[test]
+    fn one_section_of_each_kind_is_enough() {
+        let plan = plan(
+            &[video("42c01f")],
+            &[("video 98", H264), ("video 98", H264)],
+        )
+        .unwrap();
+        assert_eq!(payload_types(&plan), [Some(98), None]);
+    }
+
+    #[test]
+    fn sections_on_transports_of_their_own_get_only_the_picture() {
+        let text =
+            offer_of(&[("audio 0", ""), ("video 98", H264)]).replace("a=group:BUNDLE 0 1", "a=x");
+        let plan = negotiate(
+            &tracks(&[video("42c01f"), Codec::Pcmu]),
+            &Offer::parse(&text).unwrap(),
+        )
+        .unwrap();
+        assert_eq!(payload_types(&plan), [None, Some(98)]);
+    }
+
+    #[test]
+    fn an_offer_that_receives_nothing_is_refused() {
+        for offer in [
+            ("video 98", "a=inactive"),
+            ("application webrtc-datachannel", ""),
+        ] {
+            let error = plan(&[video("42c01f")], &[offer]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NotAcceptable);
+        }
+    }
+}

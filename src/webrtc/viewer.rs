@@ -1,0 +1,152 @@
+//! The life of one viewer: from the answer to the end.
+
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
+
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    hub::{Hub, Next},
+    media::Frame,
+    webrtc::{
+        lane::Lane,
+        peer::{Peer, PeerState},
+    },
+};
+
+/// How long a browser may take from the answer to a connection.
+const CONNECT_LIMIT: Duration = Duration::from_secs(15);
+/// How long one frame may wait for its place in the engine's queue.
+const SEND_LIMIT: Duration = Duration::from_secs(2);
+
+/// Why a viewer's session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The browser never connected.
+    NeverConnected,
+    /// The browser closed the connection, or vanished.
+    PeerGone,
+    /// The connection takes no packets any more.
+    Stuck,
+    /// The source is gone for good.
+    SourceEnded,
+    /// We were asked to stop.
+    Stopped,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NeverConnected => "never connected",
+            Self::PeerGone => "viewer left",
+            Self::Stuck => "connection is stuck",
+            Self::SourceEnded => "camera closed",
+            Self::Stopped => "stopped",
+        })
+    }
+}
+
+/// What a viewer got, for the line that ends its session in the log.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Summary {
+    /// Frames sent.
+    pub frames: u64,
+    /// Frames that the viewer was too slow for.
+    pub missed: u64,
+    /// From the answer to the connection.
+    pub connected_after: Option<Duration>,
+    /// From the answer to the first picture, or the first sound if there is none.
+    pub first_frame_after: Option<Duration>,
+}
+
+/// Plays `hub` to `peer` until one of the two ends or `stop` fires; then closes the peer.
+pub async fn play(
+    hub: &Hub,
+    mut peer: Peer,
+    lanes: &mut [Lane],
+    stop: &CancellationToken,
+) -> (End, Summary) {
+    let mut summary = Summary::default();
+    let end = tokio::select! {
+        biased;
+        () = stop.cancelled() => End::Stopped,
+        end = feed(hub, &mut peer, lanes, &mut summary) => end,
+    };
+    peer.close().await;
+    (end, summary)
+}
+
+async fn feed(hub: &Hub, peer: &mut Peer, lanes: &mut [Lane], summary: &mut Summary) -> End {
+    let answered = Instant::now();
+    match timeout(
+        CONNECT_LIMIT,
+        peer.until(|state| state != PeerState::Connecting),
+    )
+    .await
+    {
+        Ok(PeerState::Connected) => {}
+        Ok(_) => return End::PeerGone,
+        Err(_) => return End::NeverConnected,
+    }
+    summary.connected_after = Some(answered.elapsed());
+    tracing::info!(after = ?answered.elapsed(), "viewer connected");
+    // Subscribed only now, so that the viewer starts level with the camera.
+    let mut frames = hub.subscribe();
+    let hub_start = SystemTime::now() - hub.now();
+    loop {
+        let next = tokio::select! {
+            biased;
+            _ = peer.until(|state| state == PeerState::Gone) => return End::PeerGone,
+            next = frames.next() => next,
+        };
+        let frame = match next {
+            Next::Frame(frame) => frame,
+            Next::Behind(missed) => {
+                summary.missed += missed;
+                lanes.iter_mut().for_each(|lane| lane.gate.close());
+                tracing::debug!(missed, "viewer is behind");
+                continue;
+            }
+            Next::Ended => return End::SourceEnded,
+        };
+        let Some(index) = lanes.iter().position(|lane| lane.track == frame.track) else {
+            continue;
+        };
+        let lane = &mut lanes[index];
+        if !lane.gate.admits(frame.random_access) {
+            continue;
+        }
+        let sent = timeout(SEND_LIMIT, send(peer, index, lane, &frame, hub_start)).await;
+        if !matches!(sent, Ok(true)) {
+            return End::Stuck;
+        }
+        summary.frames += 1;
+        summary
+            .first_frame_after
+            .get_or_insert_with(|| answered.elapsed());
+    }
+}
+
+/// Whether the frame, and the report that goes with it, could be handed over.
+async fn send(
+    peer: &Peer,
+    index: usize,
+    lane: &mut Lane,
+    frame: &Frame,
+    start: SystemTime,
+) -> bool {
+    let last = frame.payloads.len().saturating_sub(1);
+    for (number, payload) in frame.payloads.iter().enumerate() {
+        let header = lane.header(frame, payload.len(), number == last);
+        if !peer.send(index, lane, header, payload.clone()).await {
+            return false;
+        }
+    }
+    match lane.report(frame, start) {
+        Some(report) => peer.report(index, lane, report).await,
+        None => true,
+    }
+}

@@ -1,0 +1,76 @@
+// The list of cameras: one button each, with its state in a colour and in words.
+
+const WORDS = { idle: 'Ready', connecting: 'Connecting…', live: 'Live', failed: 'Failed' };
+
+/** Sets a text only when it differs, so that screen readers do not hear it again. */
+export function say(place, text) {
+  if (place.textContent !== text) place.textContent = text;
+}
+
+export function element(tag, className, ...children) {
+  const made = document.createElement(tag);
+  made.className = className;
+  made.append(...children);
+  return made;
+}
+
+export class CameraList {
+  #list; #choose; #current = null;
+  #cards = new Map();
+
+  /** `choose(name)` is called when somebody clicks a camera. */
+  constructor(list, choose) {
+    this.#list = list;
+    this.#choose = choose;
+  }
+
+  /** Brings the list to what the server reports; buttons that stay keep their place and focus. */
+  update(cameras) {
+    const names = new Set(cameras.map(({ name }) => name));
+    for (const [name, { item }] of this.#cards) {
+      if (names.has(name)) continue;
+      item.remove();
+      this.#cards.delete(name);
+    }
+    cameras.forEach((camera, index) => {
+      const { item, dot, words } = this.#card(camera.name);
+      // Moving a node that is in its place already would take the focus from it.
+      const there = this.#list.children[index] ?? null;
+      if (there !== item) this.#list.insertBefore(item, there);
+      dot.dataset.state = camera.state;
+      say(words, wordsFor(camera));
+    });
+    this.mark(this.#current);
+  }
+
+  /** Marks the camera that is playing; null for none of them. */
+  mark(name) {
+    this.#current = name;
+    for (const [its, { item, button }] of this.#cards) {
+      const before = button.getAttribute('aria-current');
+      button.setAttribute('aria-current', String(its === name));
+      // On a phone the list is one row that scrolls sideways.
+      if (its === name && before !== 'true') this.#list.scrollLeft = item.offsetLeft - this.#list.offsetLeft - 40;
+    }
+  }
+
+  #card(name) {
+    if (this.#cards.has(name)) return this.#cards.get(name);
+    const dot = element('span', 'dot');
+    dot.setAttribute('aria-hidden', 'true');
+    const words = element('span', 'words');
+    const button = element('button', 'camera', dot, element('span', 'name', name), words);
+    button.type = 'button';
+    button.addEventListener('click', () => this.#choose(name));
+    const card = { item: element('li', '', button), button, dot, words };
+    this.#cards.set(name, card);
+    return card;
+  }
+}
+
+function wordsFor({ state, viewers, error }) {
+  if (error) return error;
+  const words = WORDS[state] ?? state;
+  if (!viewers) return words;
+  return `${words} · ${viewers} ${viewers === 1 ? 'viewer' : 'viewers'}`;
+}

@@ -137,7 +137,7 @@ fn is_own_name(host: &str, config: &Config) -> bool {
 /// carries.
 ///
 /// # Errors
-/// Never: a refusal is a response.
+/// Those of the handler; a refusal is a response.
 pub async fn guard(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
@@ -162,13 +162,7 @@ pub async fn guard(
             let response = HttpResponse::NoContent().finish();
             request.into_response(response).map_into_right_body()
         }
-        Ok(()) => {
-            let http = request.request().clone();
-            match next.call(request).await {
-                Ok(response) => response.map_into_left_body(),
-                Err(e) => ServiceResponse::new(http, e.error_response()).map_into_right_body(),
-            }
-        }
+        Ok(()) => next.call(request).await?.map_into_left_body(),
     };
     let headers = response.headers_mut();
     let mut set = |name: &'static str, value: &str| {

@@ -208,7 +208,9 @@ def main():
     camera = Camera(options, clips)
     if options.auth:
         demand_password(server, camera, options)
-    server.get_mount_points().add_factory("/live", camera)
+    # Cameras decode percent-encoded paths, GStreamer's server does not.
+    for path in ("/live", "/%6Cive"):
+        server.get_mount_points().add_factory(path, camera)
     watch_clients(server)
     if server.attach(None) == 0:
         sys.exit(f"port {options.port} is taken")

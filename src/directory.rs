@@ -247,7 +247,7 @@ mod tests {
         tokio::time::sleep(LINGER * 3).await;
         assert_eq!(directory.list().len(), 1);
         drop(second);
-        tokio::time::sleep(LINGER - Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_secs(9)).await;
         assert_eq!(directory.list().len(), 1);
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!(directory.list().len(), 0);

@@ -36,7 +36,10 @@ fn sources() -> Vec<(PathBuf, String)> {
         }
     }
     let mut found = Vec::new();
-    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    walk(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut found,
+    );
     found
 }
 
@@ -129,14 +132,19 @@ fn forbidden_words_stay_where_they_are_allowed() {
         ("retina::", &["src/source/rtsp/"]),
         ("tokio::spawn", &["src/main.rs"]),
         (".runtime.spawn", &["src/base/tasks.rs"]),
-        ("Instant::now", &["src/source/", "src/webrtc/", "src/hub/", "src/signaling/"]),
+        (
+            "Instant::now",
+            &["src/source/", "src/webrtc/", "src/hub/", "src/signaling/"],
+        ),
         ("std::env::", &["src/config/"]),
     ];
     let mut faults = Vec::new();
     for (path, text) in sources() {
         let shown = path.to_string_lossy().replace('\\', "/");
         for (word, places) in rules {
-            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            let code = text
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"));
             let found = code.into_iter().any(|line| line.contains(word));
             if found && !places.iter().any(|place| shown.contains(place)) {
                 faults.push(format!("{shown}: {word} (allowed in {places:?})"));

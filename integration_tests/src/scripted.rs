@@ -16,10 +16,7 @@ use std::{
     },
 };
 
-use tokio::{
-    net::TcpListener,
-    task::{AbortHandle, JoinSet},
-};
+use tokio::{net::TcpListener, task::JoinSet};
 
 pub use self::{
     login::{Login, Scheme},
@@ -35,7 +32,8 @@ pub use self::{
 pub struct ScriptedCamera {
     address: SocketAddr,
     seen: Arc<Seen>,
-    accepting: AbortHandle,
+    /// Dropping it ends the task that accepts, and with it the connections.
+    _accepting: JoinSet<()>,
 }
 
 /// What the connections of a camera report to its test.
@@ -66,8 +64,8 @@ impl ScriptedCamera {
             .expect("a bound socket has an address");
         let seen = Arc::new(Seen::default());
         let reports = Arc::clone(&seen);
-        let accepting = tokio::spawn(async move {
-            // Aborting this task drops the set, which ends the connections too.
+        let mut accepting = JoinSet::new();
+        accepting.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let number = reports.connections.fetch_add(1, Ordering::Relaxed);
@@ -75,12 +73,11 @@ impl ScriptedCamera {
                 connections.spawn(play);
                 while connections.try_join_next().is_some() {}
             }
-        })
-        .abort_handle();
+        });
         Self {
             address,
             seen,
-            accepting,
+            _accepting: accepting,
         }
     }
 
@@ -169,11 +166,5 @@ impl ScriptedCamera {
         let mut requests = self.requests();
         requests.retain(|request| request.method == method);
         requests
-    }
-}
-
-impl Drop for ScriptedCamera {
-    fn drop(&mut self) {
-        self.accepting.abort();
     }
 }

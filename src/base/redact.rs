@@ -1,6 +1,9 @@
 //! [`Secret`] and [`SourceUrl`]: values that cannot be printed by accident.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt::{self, Write as _},
+    sync::Arc,
+};
 
 use url::Url;
 
@@ -131,10 +134,10 @@ impl SourceUrl {
             key.push('/');
         }
         for (name, value) in &options {
-            key.push_str(&format!("\n{name}={value}"));
+            let _ = write!(key, "\n{name}={value}");
         }
         if let Some(Credentials { user, password }) = &credentials {
-            key.push_str(&format!("\n{}\n{}", user.reveal(), password.reveal()));
+            let _ = write!(key, "\n{}\n{}", user.reveal(), password.reveal());
         }
         Ok(Self(Arc::new(Parts {
             url,
@@ -282,7 +285,7 @@ fn normal_escapes(url: &str) -> String {
                 rest = &rest[at + 3..];
             }
             Some(byte) => {
-                normal.push_str(&format!("%{byte:02X}"));
+                let _ = write!(normal, "%{byte:02X}");
                 rest = &rest[at + 3..];
             }
             None => {

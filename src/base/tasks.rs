@@ -52,7 +52,6 @@ impl Tasks {
     }
 
     /// Runs `work` in the background. A panic ends that task alone: it is logged and counted.
-    #[expect(clippy::disallowed_methods, reason = "this is the door")]
     pub fn spawn(
         &self,
         name: &'static str,
@@ -77,7 +76,6 @@ impl Tasks {
     ///
     /// # Errors
     /// `Internal` when the work panicked.
-    #[expect(clippy::disallowed_methods, reason = "this is the door")]
     pub async fn run<T: Send + 'static>(
         &self,
         name: &'static str,

@@ -75,14 +75,14 @@ impl From<Written> for CameraLayer {
     }
 }
 
-/// The keys by which RTSPtoWebRTC's own file is known.
+/// The keys by which `RTSPtoWebRTC`'s own file is known.
 #[derive(Default, Deserialize)]
 struct Probe {
     server: Option<IgnoredAny>,
     streams: Option<IgnoredAny>,
 }
 
-/// RTSPtoWebRTC's `config.json`. It holds more, written by accident; unknown keys are passed over.
+/// `RTSPtoWebRTC`'s `config.json`. It holds more, written by accident; unknown keys are passed over.
 #[derive(Default, Deserialize)]
 struct Foreign {
     #[serde(default)]
@@ -125,7 +125,7 @@ impl From<Foreign> for Layer {
 }
 
 impl Layer {
-    /// Reads a file of YAML or JSON, ours or RTSPtoWebRTC's.
+    /// Reads a file of YAML or JSON, ours or `RTSPtoWebRTC`'s.
     ///
     /// # Errors
     /// `InvalidArgument` with the place of the fault.

@@ -14,7 +14,7 @@ use crate::base::{Error, ErrorKind, SourceUrl, tracing::Level};
 pub use cli::Cli;
 pub use file::Layer;
 
-/// Where HTTP listens unless told otherwise: the port of RTSPtoWebRTC, which Home Assistant's
+/// Where HTTP listens unless told otherwise: the port of `RTSPtoWebRTC`, which Home Assistant's
 /// documentation names.
 const HTTP_PORT: u16 = 8083;
 
@@ -81,6 +81,9 @@ impl Config {
     ///
     /// # Errors
     /// `InvalidArgument` with all faults at once, each with its key, value and what was expected.
+    ///
+    /// # Panics
+    /// Never: the built-in camera's URL parses.
     pub fn from_layers(layers: impl IntoIterator<Item = Layer>) -> Result<Self, Error> {
         let layer = layers.into_iter().fold(Layer::default(), Layer::under);
         let mut faults = Vec::new();

@@ -138,6 +138,9 @@ fn is_own_name(host: &str, config: &Config) -> bool {
 ///
 /// # Errors
 /// Those of the handler; a refusal is a response.
+///
+/// # Panics
+/// When the server was built without its context.
 pub async fn guard(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
@@ -204,7 +207,7 @@ mod tests {
     use crate::config::Layer;
 
     fn verdict(
-        method: Method,
+        method: &Method,
         path: &str,
         host: &str,
         origin: Option<&str>,
@@ -216,12 +219,12 @@ mod tests {
         if let Some(origin) = origin {
             headers.insert(header::ORIGIN, HeaderValue::from_str(origin).unwrap());
         }
-        check(&method, path, &headers, &config)
+        check(method, path, &headers, &config)
     }
 
     #[test]
     fn foreign_pages_may_not_post_and_programs_may() {
-        let post = |origin| verdict(Method::POST, "/stream", "192.168.1.5:8083", origin, "");
+        let post = |origin| verdict(&Method::POST, "/stream", "192.168.1.5:8083", origin, "");
         assert_eq!(post(None), Ok(()));
         assert_eq!(post(Some("http://192.168.1.5:8083")), Ok(()));
         for foreign in [
@@ -240,14 +243,14 @@ mod tests {
     #[test]
     fn an_allowed_origin_may() {
         let settings = "allowed_origins: ['https://cards.example']";
-        let post = |origin| verdict(Method::POST, "/stream", "10.0.0.1", Some(origin), settings);
+        let post = |origin| verdict(&Method::POST, "/stream", "10.0.0.1", Some(origin), settings);
         assert_eq!(post("https://cards.example"), Ok(()));
         assert!(post("https://cards.example.evil.test").is_err());
     }
 
     #[test]
     fn a_name_that_a_stranger_can_own_is_refused_unless_allowed() {
-        let get = |host, settings| verdict(Method::GET, "/cameras", host, None, settings);
+        let get = |host, settings| verdict(&Method::GET, "/cameras", host, None, settings);
         for own in [
             "127.0.0.1:8083",
             "[::1]:8083",
@@ -280,8 +283,8 @@ mod tests {
     #[test]
     fn home_assistant_reaches_us_by_a_public_name_without_a_setting() {
         let by_name = |method, path| verdict(method, path, "cams.example.org", None, "");
-        assert_eq!(by_name(Method::GET, "/static"), Ok(()));
-        assert_eq!(by_name(Method::POST, "/stream"), Ok(()));
-        assert!(by_name(Method::GET, "/streams").is_err());
+        assert_eq!(by_name(&Method::GET, "/static"), Ok(()));
+        assert_eq!(by_name(&Method::POST, "/stream"), Ok(()));
+        assert!(by_name(&Method::GET, "/streams").is_err());
     }
 }

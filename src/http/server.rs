@@ -17,7 +17,7 @@ const WORKERS: usize = 2;
 /// Connections of one worker.
 const CONNECTIONS_MAX: usize = 512;
 const HEADER_LIMIT: Duration = Duration::from_secs(5);
-const IDLE_LIMIT: Duration = Duration::from_secs(60);
+const IDLE_LIMIT: Duration = Duration::from_mins(1);
 /// How long requests in progress may take at the end.
 const DRAIN_SECONDS: u64 = 1;
 

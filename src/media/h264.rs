@@ -48,9 +48,8 @@ impl Profile {
     pub fn decodes(self, other: Self) -> bool {
         self == other
             || match self {
-                Self::Main => other == Self::ConstrainedBaseline,
                 Self::High => matches!(other, Self::ConstrainedBaseline | Self::Main),
-                Self::Baseline => other == Self::ConstrainedBaseline,
+                Self::Main | Self::Baseline => other == Self::ConstrainedBaseline,
                 Self::ConstrainedBaseline | Self::Other => false,
             }
     }
@@ -384,15 +383,15 @@ impl Assembler {
             .iter()
             .filter(|nal| NalType::of(nal).is_some_and(NalType::is_slice))
             .peekable();
-        let has_sps = unit.nal_units.iter().any(has(NalType::SPS));
-        let has_pps = unit.nal_units.iter().any(has(NalType::PPS));
+        let sps_in_band = unit.nal_units.iter().any(has(NalType::SPS));
+        let pps_in_band = unit.nal_units.iter().any(has(NalType::PPS));
         if slices.peek().is_none() && !unit.damaged {
             // Parameter sets alone: kept, and put before the next random access point.
             return;
         }
         // Cameras that never send an IDR picture refresh with an intra picture after its sets.
         let random_access = unit.nal_units.iter().any(has(NalType::IDR))
-            || has_sps && slices.all(|s| is_intra_slice(s));
+            || sps_in_band && slices.all(|s| is_intra_slice(s));
         if unit.damaged || self.waiting_for_key && !random_access {
             self.skipped += 1;
             return;
@@ -400,13 +399,13 @@ impl Assembler {
         self.waiting_for_key = false;
         if random_access {
             let mut front = Vec::new();
-            if !has_sps {
+            if !sps_in_band {
                 front.extend(self.sets.of_type(NalType::SPS).cloned());
             }
-            if !has_pps {
+            if !pps_in_band {
                 front.extend(self.sets.of_type(NalType::PPS).cloned());
             }
-            let at = usize::from(has_sps && !has_pps);
+            let at = usize::from(sps_in_band && !pps_in_band);
             unit.nal_units.splice(at..at, front);
         }
         emit(AccessUnit {

@@ -192,7 +192,7 @@ mod tests {
     fn reports_move_sound_to_the_picture_it_belongs_to() {
         // The sound arrived 300 ms late: by its reports it was captured with the picture.
         let mut clock = SyncClock::new(2);
-        let ntp = |millis: u64| (3_900_000_000_000_u64 + millis) / 1000 << 32;
+        let ntp = |millis: u64| ((3_900_000_000_000_u64 + millis) / 1000) << 32;
         let (video, audio) = (MediaTime(90_000), MediaTime(8_000 + 2_400));
         assert_eq!(
             clock.captured(1, 8_000, audio),

@@ -138,7 +138,7 @@ async fn answer(context: Context, offer: Offer) -> Result<Answer, Error> {
         flavour = offer.flavour,
         source = %url,
     );
-    let play = async move {
+    let watch = async move {
         let begun = Instant::now();
         let (end, summary) = viewer::play(&hub, peer, &mut lanes, &stop).await;
         let (packets, bytes) = lanes
@@ -158,7 +158,7 @@ async fn answer(context: Context, offer: Offer) -> Result<Answer, Error> {
         // The camera is wanted, and the session listed, until here.
         drop((lease, registration));
     };
-    context.tasks.spawn("viewer", play.instrument(span));
+    context.tasks.spawn("viewer", watch.instrument(span));
     Ok(Answer {
         sdp,
         session,

@@ -172,7 +172,7 @@ mod tests {
     fn the_recordings_are_whole_and_loop_together() {
         let pattern = Pattern::new();
         let seconds = pattern.pictures.len() / 25;
-        assert!(seconds >= 10 && pattern.pictures.len() % 25 == 0);
+        assert!(seconds >= 10 && pattern.pictures.len().is_multiple_of(25));
         assert!(pattern.pictures[0].random_access);
         let keys = pattern.pictures.iter().filter(|p| p.random_access).count();
         assert!(keys >= seconds / 2, "{keys} key frames in {seconds} s");

@@ -93,7 +93,7 @@ pub fn negotiate(tracks: &Tracks, offer: &Offer) -> Result<Plan, Error> {
         let fits = of_kind.clone().find_map(|track| {
             wanted
                 .iter()
-                .find_map(|index| Some((*index, sending(track, &offer.sections()[*index])?)))
+                .find_map(|index| Some((*index, sending(*track, &offer.sections()[*index])?)))
         });
         if let Some((index, (sending, note))) = fits {
             plan.sections[index] = SectionPlan::Send(sending);
@@ -132,7 +132,7 @@ fn shares_transport(offer: &Offer, plan: &Plan, index: usize) -> bool {
 }
 
 /// How `track` is sent in `section`, if it can be, and what the viewer should know about it.
-fn sending(track: &Track, section: &MediaSection) -> Option<(Sending, Option<String>)> {
+fn sending(track: Track, section: &MediaSection) -> Option<(Sending, Option<String>)> {
     let offered = section
         .formats
         .iter()
@@ -167,7 +167,7 @@ fn sending(track: &Track, section: &MediaSection) -> Option<(Sending, Option<Str
         })
         .collect();
     let sending = Sending {
-        track: *track,
+        track,
         payload_type: format.parse().ok().filter(|pt| *pt < 128)?,
         rtpmap,
         fmtp: fmtp.join(";"),

@@ -224,6 +224,8 @@ fn is_usable(candidate: &str, on_this_machine: bool) -> bool {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     /// An offer with `sections`, each `media formats` and further lines, all in one group.
@@ -240,12 +242,13 @@ pub(crate) mod tests {
             } else {
                 "UDP/TLS/RTP/SAVPF"
             };
-            text += &format!(
+            let _ = write!(
+                text,
                 "m={media} 9 {protocol} {formats}\r\na=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\n\
                  a=fingerprint:sha-256 00:11\r\na=setup:actpass\r\na=mid:{mid}\r\na=rtcp-mux\r\n"
             );
             for line in lines.split('|').filter(|line| !line.is_empty()) {
-                text += &format!("{line}\r\n");
+                let _ = write!(text, "{line}\r\n");
             }
         }
         text

@@ -233,10 +233,9 @@ impl Peer {
                 state: state_tx,
                 gathered: gathered_tx,
             }))
-            .with_udp_addrs(addresses())
-            .build()
-            .await
-            .map_err(engine_failed)?;
+            .with_udp_addrs(addresses());
+        // Boxed: this future alone has 20 kB.
+        let connection = Box::pin(connection.build()).await.map_err(engine_failed)?;
         let peer = Self {
             tasks: tasks.clone(),
             closed: false,

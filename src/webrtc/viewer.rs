@@ -88,8 +88,7 @@ async fn feed(hub: &Hub, peer: &mut Peer, lanes: &mut [Lane], summary: &mut Summ
     .await
     {
         Ok(PeerState::Connected) => {}
-        Ok(_) => return End::PeerGone,
-        Err(_) => return End::NeverConnected,
+        Ok(_) | Err(_) => return End::NeverConnected,
     }
     summary.connected_after = Some(answered.elapsed());
     tracing::info!(after = ?answered.elapsed(), "viewer connected");
@@ -106,7 +105,9 @@ async fn feed(hub: &Hub, peer: &mut Peer, lanes: &mut [Lane], summary: &mut Summ
             Next::Frame(frame) => frame,
             Next::Behind(missed) => {
                 summary.missed += missed;
-                lanes.iter_mut().for_each(|lane| lane.gate.close());
+                for lane in lanes.iter_mut() {
+                    lane.gate.close();
+                }
                 tracing::debug!(missed, "viewer is behind");
                 continue;
             }

@@ -147,7 +147,8 @@ fn judge(offer: &str, reply: &Reply) -> (String, Vec<String>) {
     if !faults.is_empty() {
         faults.push(format!("the answer was {sdp:?}"));
     }
-    (sent.join(" "), faults)
+    let summary = format!("{}, {} ms", sent.join(" "), reply.took.as_millis());
+    (summary, faults)
 }
 
 /// What must come of an offer that this project's makers had a browser make for each purpose.

@@ -4,6 +4,12 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+/// NAL unit types of the two payload structures in use ([RFC 6184 §5.2]).
+///
+/// [RFC 6184 §5.2]: https://datatracker.ietf.org/doc/html/rfc6184#section-5.2
+const STAP_A: u8 = 0x18;
+const FU_A: u8 = 0x1c;
+
 /// Bytes of a FU-A: indicator and header ([RFC 6184 §5.8]).
 ///
 /// [RFC 6184 §5.8]: https://datatracker.ietf.org/doc/html/rfc6184#section-5.8
@@ -54,7 +60,7 @@ fn aggregate(nal_units: &[Bytes]) -> Bytes {
         .filter_map(|nal| nal.first())
         .map(|b| b & 0x60)
         .max();
-    payload.put_u8(importance.unwrap_or(0) | 24);
+    payload.put_u8(importance.unwrap_or(0) | STAP_A);
     for nal in nal_units {
         payload.put_u16(
             u16::try_from(nal.len()).expect("a unit that fits in a payload fits in 16 bits"),
@@ -77,7 +83,7 @@ fn fragment(nal: &Bytes, payload_max: usize, payloads: &mut Vec<Bytes>) {
         } else {
             0
         };
-        buffer.put_slice(&[header & 0xe0 | 28, start | end | header & 0x1f]);
+        buffer.put_slice(&[header & 0xe0 | FU_A, start | end | header & 0x1f]);
         buffer.put_slice(part);
     }
     let mut buffer = buffer.freeze();
@@ -93,13 +99,7 @@ mod tests {
 
     fn nal(kind: u8, size: usize) -> Bytes {
         (0..size)
-            .map(|i| {
-                if i == 0 {
-                    kind
-                } else {
-                    (i * 7 % 251) as u8 | 1
-                }
-            })
+            .map(|i| if i == 0 { kind } else { i.to_le_bytes()[0] | 1 })
             .collect()
     }
 

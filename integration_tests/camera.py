@@ -101,11 +101,11 @@ class Broadcast(threading.Thread):
                 return
             source, clip, n = self.sources[track], self.clips[track], turn[track]
             turn[track] += 1
-            clock = source.get_clock()
-            if clock is None:
+            clock, base = source.get_clock(), source.get_base_time()
+            if clock is None or base == 0:
                 continue  # The pipeline does not run yet: a live camera does not wait.
             if offset is None:
-                running = clock.get_time() - source.get_base_time()
+                running = clock.get_time() - base
                 offset = running - (time.time_ns() - self.epoch)
             buffer = Gst.Buffer.new_wrapped(clip.units[n % len(clip.units)])
             buffer.pts = max(0, due + offset)

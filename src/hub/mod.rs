@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     base::{Error, ErrorKind},
-    media::{Frame, Track},
+    media::{Frame, Kind, Track},
 };
 
 /// Frames kept for subscribers that are behind: about two seconds of 60 pictures and 50 blocks of
@@ -41,8 +41,17 @@ pub enum State {
 pub struct Tracks {
     /// Those that can be sent to a browser, in the camera's order.
     pub usable: Vec<Track>,
-    /// A sentence for each one left out: which codec, and what to do.
-    pub left_out: Vec<String>,
+    /// Those that cannot.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A track that cannot be sent to a browser.
+#[derive(Debug, Clone)]
+pub struct LeftOut {
+    /// Picture or sound.
+    pub kind: Kind,
+    /// A sentence for people: which codec it has, and what to do.
+    pub reason: String,
 }
 
 /// Makes both ends of a hub. Its clock starts now.

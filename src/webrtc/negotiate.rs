@@ -80,15 +80,28 @@ const FEEDBACK: [&str; 2] = ["nack", "nack pli"];
 pub fn negotiate(tracks: &Tracks, offer: &Offer) -> Result<Plan, Error> {
     let mut plan = Plan {
         sections: vec![SectionPlan::Refused; offer.sections().len()],
-        notes: tracks.left_out.clone(),
+        notes: tracks
+            .left_out
+            .iter()
+            .map(|track| track.reason.clone())
+            .collect(),
     };
     for kind in [Kind::Video, Kind::Audio] {
         let wanted: Vec<_> = (0..plan.sections.len())
             .filter(|index| offer.receives(*index, kind) && shares_transport(offer, &plan, *index))
             .collect();
         let mut of_kind = tracks.usable.iter().filter(|t| t.kind() == kind).peekable();
-        if of_kind.peek().is_none() || wanted.is_empty() {
+        if wanted.is_empty() {
             continue;
+        }
+        if of_kind.peek().is_none() {
+            let mut unusable = tracks.left_out.iter().filter(|track| track.kind == kind);
+            match unusable.next() {
+                Some(track) if kind == Kind::Video => {
+                    return Err(Error::new(ErrorKind::NotAcceptable, track.reason.clone()));
+                }
+                _ => continue,
+            }
         }
         let fits = of_kind.clone().find_map(|track| {
             wanted
@@ -204,8 +217,9 @@ fn best_h264<'a>(
     offered: impl Iterator<Item = &'a String>,
 ) -> Option<(&'a String, Option<String>)> {
     let mut formats: Vec<_> = offered
-        // Mode 0 forbids fragments, without which a picture does not fit into packets.
-        .filter(|format| section.parameter(format, "packetization-mode") == Some("1"))
+        // Mode 0 forbids fragments, without which a picture does not fit into packets. Clients that
+        // say nothing, such as an Echo Show, take them all the same, so these come last.
+        .filter(|format| mode(section, format).is_none_or(|mode| mode == "1"))
         .map(|format| {
             // RFC 6184 §8.1: Baseline at level 1 if nothing is said.
             let level = section
@@ -216,6 +230,7 @@ fn best_h264<'a>(
         })
         .collect();
     let Some(camera) = camera.map(ProfileLevel::profile) else {
+        formats.sort_by_key(|(format, _)| mode(section, format).is_none());
         return formats.first().map(|(format, _)| (*format, None));
     };
     let rank = |offered: &Profile| match offered {
@@ -223,7 +238,10 @@ fn best_h264<'a>(
         larger if larger.decodes(camera) => 1,
         _ => 2,
     };
-    formats.sort_by_key(|(_, profile)| (rank(profile), std::cmp::Reverse(*profile)));
+    formats.sort_by_key(|(format, profile)| {
+        let silent = mode(section, format).is_none();
+        (silent, rank(profile), std::cmp::Reverse(*profile))
+    });
     let (format, profile) = formats.first()?;
     let note = (rank(profile) == 2).then(|| {
         format!(
@@ -236,6 +254,10 @@ fn best_h264<'a>(
     Some((*format, note))
 }
 
+fn mode<'a>(section: &'a MediaSection, format: &str) -> Option<&'a str> {
+    section.parameter(format, "packetization-mode")
+}
+
 fn mismatch(kind: Kind, camera: &[&str], offer: &Offer, wanted: &[usize]) -> String {
     let mut names: Vec<String> = wanted
         .iter()
@@ -243,7 +265,11 @@ fn mismatch(kind: Kind, camera: &[&str], offer: &Offer, wanted: &[usize]) -> Str
             let section = &offer.sections()[*index];
             section.formats.iter().filter_map(|format| {
                 let rtpmap = section.rtpmap(format).or_else(|| static_rtpmap(format))?;
-                Some(rtpmap.split('/').next().unwrap_or(rtpmap).to_owned())
+                let name = rtpmap.split('/').next().unwrap_or(rtpmap);
+                let mode = mode(section, format).filter(|_| name == "H264");
+                Some(mode.map_or(name.to_owned(), |mode| {
+                    format!("{name} in packetization mode {mode}")
+                }))
             })
         })
         .filter(|name| {
@@ -266,7 +292,7 @@ fn mismatch(kind: Kind, camera: &[&str], offer: &Offer, wanted: &[usize]) -> Str
         names.join(", ")
     };
     let advice = if kind == Kind::Video && camera.contains(&"H264") {
-        "; use a browser with H264 (with packetization-mode=1)"
+        "; use a browser with H264 in packetization mode 1"
     } else {
         ""
     };
@@ -295,7 +321,7 @@ fn nothing(tracks: &Tracks, plan: &Plan) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{media::TrackId, webrtc::offer::tests::offer_of};
+    use crate::{hub::LeftOut, media::TrackId, webrtc::offer::tests::offer_of};
 
     const H264: &str = "a=rtpmap:98 H264/90000|a=fmtp:98 packetization-mode=1;profile-level-id=42e01f\
         |a=rtcp-fb:98 nack|a=rtcp-fb:98 nack pli|a=rtcp-fb:98 goog-remb";
@@ -395,6 +421,31 @@ mod tests {
         .unwrap();
         assert_eq!(payload_types(&plan), [Some(98), None]);
         assert!(plan.notes[0].contains("opus") && plan.notes[0].contains("PCMU"));
+    }
+
+    #[test]
+    fn a_client_that_states_no_packetization_mode_comes_after_one_that_does() {
+        let silent = "a=rtpmap:97 H264/90000";
+        let both = format!("{silent}|a=rtpmap:98 H264/90000|a=fmtp:98 packetization-mode=1");
+        for (section, expected) in [(silent, 97), (both.as_str(), 98)] {
+            for camera in [video("42c01f"), Codec::H264(None)] {
+                let plan = plan(&[camera], &[("video 97 98", section)]).unwrap();
+                assert_eq!(payload_types(&plan), [Some(expected)]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_camera_whose_picture_cannot_be_sent_is_not_played_as_sound_alone() {
+        let mut tracks = tracks(&[Codec::Pcmu]);
+        tracks.left_out.push(LeftOut {
+            kind: Kind::Video,
+            reason: "the camera's video is H265".to_owned(),
+        });
+        let offer = |sections| Offer::parse(&offer_of(sections)).unwrap();
+        let error = negotiate(&tracks, &offer(&[("video 98", H264), ("audio 0", "")])).unwrap_err();
+        assert!(error.to_string().contains("H265"), "{error}");
+        assert!(negotiate(&tracks, &offer(&[("audio 0", "")])).is_ok());
     }
 
     #[test]

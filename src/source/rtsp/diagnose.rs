@@ -24,6 +24,13 @@ pub(super) fn failed(url: &SourceUrl, request: &str, cause: &retina::Error) -> E
         None if text.starts_with("Unable to connect") => {
             (ErrorKind::Unavailable, refused(&text, port))
         }
+        None if text.contains("at EOF") && request != "PLAY" => {
+            (ErrorKind::Unavailable, hung_up(request))
+        }
+        None if text.starts_with("RTSP framing error") && text.contains("request") => (
+            ErrorKind::Unavailable,
+            format!("it sent a request of its own instead of answering {request}"),
+        ),
         None if text.starts_with("RTSP framing error") => (
             ErrorKind::Unavailable,
             format!(
@@ -34,13 +41,9 @@ pub(super) fn failed(url: &SourceUrl, request: &str, cause: &retina::Error) -> E
             ErrorKind::Unavailable,
             "it did not answer a keep-alive in time".to_owned(),
         ),
-        None if text.starts_with("Error reading") && request != "PLAY" => (
-            ErrorKind::Unavailable,
-            format!(
-                "it closed the connection instead of answering {request}; it may serve only a few \
-                 connections at once: close other viewers of it"
-            ),
-        ),
+        None if text.starts_with("Error reading") && request != "PLAY" => {
+            (ErrorKind::Unavailable, hung_up(request))
+        }
         None if text.starts_with("Error reading") => (
             ErrorKind::Unavailable,
             "the connection broke off".to_owned(),
@@ -87,7 +90,10 @@ fn answered(status: u16, request: &str, url: &SourceUrl, line: &str) -> (ErrorKi
         ),
         200..=299 => (
             ErrorKind::Unavailable,
-            format!("its answer to {request} cannot be read: {line}"),
+            format!(
+                "its answer to {request} cannot be read ({line}); update the camera's firmware, or \
+                 try another stream of it"
+            ),
         ),
         300..=399 => (
             ErrorKind::Unavailable,
@@ -98,6 +104,13 @@ fn answered(status: u16, request: &str, url: &SourceUrl, line: &str) -> (ErrorKi
             format!("it answered {request} with an error: {line}"),
         ),
     }
+}
+
+fn hung_up(request: &str) -> String {
+    format!(
+        "it closed the connection instead of answering {request}; it may serve only a few \
+         connections at once: close other viewers of it"
+    )
 }
 
 fn refused(text: &str, port: u16) -> String {
@@ -119,6 +132,10 @@ pub(super) fn silent(url: &SourceUrl, request: &str, limit: Duration) -> Error {
     let seconds = limit.as_secs();
     let what = if request == "media" {
         format!("no media for {seconds} s; it may have lost power or network")
+    } else if request == "the first packet" {
+        "it accepted PLAY and sent no media; if a firewall drops UDP, remove #transport=udp, or \
+         restart the camera"
+            .to_owned()
     } else {
         format!(
             "it did not answer {request} within {seconds} s; check the address and port, and that \

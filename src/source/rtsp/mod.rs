@@ -9,8 +9,8 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use futures::StreamExt;
 use retina::client::{
-    Credentials, InitialSequenceNumberPolicy, InitialTimestampPolicy, PlayOptions, Playing,
-    Session, SessionGroup, SessionIdPolicy, SessionOptions, SetupOptions, TeardownPolicy,
+    Credentials, InitialSequenceNumberPolicy, InitialTimestampPolicy, PacketItem, PlayOptions,
+    Playing, Session, SessionGroup, SessionIdPolicy, SessionOptions, SetupOptions, TeardownPolicy,
     Transport, UnknownRtcpSsrcPolicy,
 };
 use tokio::time::{Instant, timeout_at};
@@ -31,7 +31,7 @@ pub const KIND: SourceKind = SourceKind {
     open: |url| Ok(Arc::new(Rtsp::new(url)?)),
 };
 
-/// From the first packet to the camera until media may flow. Home Assistant gives up after 10 s.
+/// From the first packet to the camera until its first media. Home Assistant gives up after 10 s.
 const OPEN_LIMIT: Duration = Duration::from_secs(7);
 /// Finding the host's address.
 const RESOLVE_LIMIT: Duration = Duration::from_secs(3);
@@ -67,9 +67,12 @@ impl Rtsp {
         })
     }
 
-    /// Connects, describes, sets up and plays, within [`OPEN_LIMIT`].
-    async fn open(&self, group: &Arc<SessionGroup>) -> Result<(Session<Playing>, Chosen), Error> {
-        let end = Instant::now() + OPEN_LIMIT;
+    /// Connects, describes, sets up and plays, before `end`.
+    async fn open(
+        &self,
+        group: &Arc<SessionGroup>,
+        end: Instant,
+    ) -> Result<(Session<Playing>, Chosen), Error> {
         self.resolve().await?;
         let credentials = self.url.credentials().map(|c| Credentials {
             username: c.user.reveal().to_owned(),
@@ -159,23 +162,36 @@ impl Rtsp {
         session: &mut Session<Playing>,
         chosen: Chosen,
         out: &Publisher,
+        opened_by: Instant,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
         let mut ingest = Ingest::new(chosen);
+        let mut first = true;
         loop {
+            let silent_at = if first {
+                opened_by
+            } else {
+                Instant::now() + SILENCE_LIMIT
+            };
             let item = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                item = tokio::time::timeout(SILENCE_LIMIT, session.next()) => item,
+                item = timeout_at(silent_at, session.next()) => item,
             };
             match item {
-                Ok(Some(Ok(item))) => ingest.take(item, out),
+                Ok(Some(Ok(item))) => {
+                    first &= !matches!(item, PacketItem::Rtp(_));
+                    ingest.take(item, out);
+                }
                 Ok(Some(Err(e))) => return Err(diagnose::failed(&self.url, "PLAY", &e)),
                 Ok(None) => {
                     return Err(Error::new(
                         ErrorKind::Unavailable,
                         format!("camera {} ended the stream", self.url),
                     ));
+                }
+                Err(_) if first => {
+                    return Err(diagnose::silent(&self.url, "the first packet", OPEN_LIMIT));
                 }
                 Err(_) => return Err(diagnose::silent(&self.url, "media", SILENCE_LIMIT)),
             }
@@ -187,15 +203,16 @@ impl Rtsp {
 impl Source for Rtsp {
     async fn run(&self, out: &Publisher, stop: &CancellationToken) -> Result<(), Error> {
         let group = Arc::<SessionGroup>::default();
+        let opened_by = Instant::now() + OPEN_LIMIT;
         let opened = tokio::select! {
             biased;
             () = stop.cancelled() => Ok(None),
-            opened = self.open(&group) => opened.map(Some),
+            opened = self.open(&group, opened_by) => opened.map(Some),
         };
         let end = match opened {
             Ok(Some((mut session, chosen))) => {
                 tracing::info!(source = %self.url, tracks = %chosen, "camera connected");
-                let end = self.play(&mut session, chosen, out, stop).await;
+                let end = self.play(&mut session, chosen, out, opened_by, stop).await;
                 drop(session);
                 end
             }

@@ -5,7 +5,7 @@ use std::fmt;
 use retina::client::Stream;
 
 use crate::{
-    hub::Tracks,
+    hub::{LeftOut, Tracks},
     media::{
         Codec, Kind, Track, TrackId,
         h264::ParameterSets,
@@ -17,7 +17,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Chosen {
     pub(super) tracks: Vec<ChosenTrack>,
-    pub(super) left_out: Vec<String>,
+    pub(super) left_out: Vec<LeftOut>,
 }
 
 #[derive(Debug)]
@@ -40,18 +40,16 @@ impl Chosen {
             left_out: Vec::new(),
         };
         for (number, stream) in streams.iter().enumerate() {
-            let section = description.media.get(number);
+            let section = section_of(streams, number, description);
             let kind = match stream.media() {
                 "video" => Kind::Video,
                 "audio" => Kind::Audio,
                 // Metadata is not for viewers.
                 _ => continue,
             };
-            let name = stream.encoding_name();
             let Some(codec) = codec(stream, section) else {
-                chosen
-                    .left_out
-                    .push(why_not(kind, name, stream.clock_rate_hz()));
+                let reason = why_not(kind, stream.encoding_name(), stream.clock_rate_hz());
+                chosen.left_out.push(LeftOut { kind, reason });
                 continue;
             };
             if chosen.tracks.iter().any(|t| t.codec.kind() == kind) {
@@ -73,7 +71,7 @@ impl Chosen {
         } else {
             format!(
                 "nothing can be sent to a browser: {}",
-                chosen.left_out.join("; ")
+                reasons(&chosen.left_out)
             )
         })
     }
@@ -98,6 +96,36 @@ impl fmt::Display for Chosen {
         let names: Vec<_> = self.tracks.iter().map(|t| t.codec.name()).collect();
         f.write_str(&names.join("+"))
     }
+}
+
+fn reasons(left_out: &[LeftOut]) -> String {
+    let reasons: Vec<_> = left_out.iter().map(|track| track.reason.as_str()).collect();
+    reasons.join("; ")
+}
+
+/// The section that describes stream number `number`. The session layer leaves sections out that it
+/// cannot read, so they are matched by kind and payload type, in order.
+fn section_of<'a>(
+    streams: &[Stream],
+    number: usize,
+    description: &'a Description,
+) -> Option<&'a MediaSection> {
+    let alike = |other: &Stream| {
+        let stream = &streams[number];
+        other.media() == stream.media() && other.rtp_payload_type() == stream.rtp_payload_type()
+    };
+    let payload_type = streams[number].rtp_payload_type().to_string();
+    description
+        .media
+        .iter()
+        .filter(|section| section.media == streams[number].media())
+        .filter(|section| section.formats.contains(&payload_type))
+        .nth(
+            streams[..number]
+                .iter()
+                .filter(|other| alike(other))
+                .count(),
+        )
 }
 
 /// The codec of a stream if a browser can play it as it is.

@@ -1,146 +1,129 @@
 //! What went wrong with a camera, in words that say what to change.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
+use super::{connection::Fault, session::Failure};
 use crate::base::{Error, ErrorKind, SourceUrl};
 
-/// Longest piece of a library's message that is passed on, in characters.
-const CAUSE_MAX: usize = 160;
+fn unavailable(url: &SourceUrl, what: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("camera {url}: {what}"))
+}
 
-/// A request, or the stream itself, failed with `cause`.
-pub(super) fn failed(url: &SourceUrl, request: &str, cause: &retina::Error) -> Error {
-    let (host, port) = (url.host(), url.port());
-    let text = cause.to_string();
-    // What follows the first line is addresses and times of the connection.
-    let line: String = text
-        .lines()
-        .next()
-        .unwrap_or("")
-        .chars()
-        .take(CAUSE_MAX)
-        .collect();
-    let (kind, what) = match cause.status_code() {
-        Some(status) => answered(status, request, url, &line),
-        None if text.starts_with("Unable to connect") => {
-            (ErrorKind::Unavailable, refused(&text, port))
+/// The connection could not be made.
+pub(super) fn unreachable(url: &SourceUrl, cause: io::Error) -> Error {
+    let port = url.port();
+    let what = match cause.kind() {
+        io::ErrorKind::ConnectionRefused => format!(
+            "connection refused; nothing listens on port {port} there: check that RTSP is switched \
+             on in the camera, and its port"
+        ),
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+            "no route to the host; check its address, and that this machine is in the same network"
+                .to_owned()
         }
-        None if text.contains("at EOF") && request != "PLAY" => {
-            (ErrorKind::Unavailable, hung_up(request))
-        }
-        None if text.starts_with("RTSP framing error") && text.contains("request") => (
-            ErrorKind::Unavailable,
-            format!("it sent a request of its own instead of answering {request}"),
-        ),
-        None if text.starts_with("RTSP framing error") => (
-            ErrorKind::Unavailable,
-            format!(
-                "what listens on {host}:{port} is not RTSP; check the port of the URL (554 is usual)"
-            ),
-        ),
-        None if text.starts_with("Timeout") => (
-            ErrorKind::Unavailable,
-            "it did not answer a keep-alive in time".to_owned(),
-        ),
-        None if text.starts_with("Error reading") && request != "PLAY" => {
-            (ErrorKind::Unavailable, hung_up(request))
-        }
-        None if text.starts_with("Error reading") => (
-            ErrorKind::Unavailable,
-            "the connection broke off".to_owned(),
-        ),
-        None => (
-            ErrorKind::Unavailable,
-            format!("it broke the protocol at {request}: {line}"),
-        ),
+        _ => format!("no connection to port {port}; check the address and the port"),
     };
-    Error::new(kind, format!("camera {url}: {what}"))
+    unavailable(url, &what).with_source(cause)
 }
 
-fn answered(status: u16, request: &str, url: &SourceUrl, line: &str) -> (ErrorKind, String) {
-    match status {
-        401 | 403 if url.credentials().is_none() => (
-            ErrorKind::SourceRefused,
-            format!(
-                "it asks for a user name and password ({status}); write them in the URL: \
-                 rtsp://user:password@{}/…",
-                url.host()
-            ),
+/// The name of the host leads nowhere.
+pub(super) fn unknown_host(url: &SourceUrl) -> Error {
+    let host = url.host();
+    unavailable(
+        url,
+        &format!(
+            "the host {host} cannot be found; check the name, or write the camera's IP address"
         ),
-        401 | 403 => (
-            ErrorKind::SourceRefused,
-            format!(
-                "it refused the user name or password ({status}); check both, and that this \
-                 account may watch the stream"
-            ),
-        ),
-        404 => (
-            ErrorKind::Unavailable,
-            "it has no stream at this path (404 Not Found); check the path of the URL in the \
-             camera's manual"
-                .to_owned(),
-        ),
-        453 | 503 => (
-            ErrorKind::Unavailable,
-            format!("it is busy ({status}); close other viewers of it, or lower its bit rate"),
-        ),
-        461 => (
-            ErrorKind::Unavailable,
-            "it refuses this transport (461); add #transport=udp to the URL, or #transport=tcp"
-                .to_owned(),
-        ),
-        200..=299 => (
-            ErrorKind::Unavailable,
-            format!(
-                "its answer to {request} cannot be read ({line}); update the camera's firmware, or \
-                 try another stream of it"
-            ),
-        ),
-        300..=399 => (
-            ErrorKind::Unavailable,
-            format!("it redirects to another address ({status}); use that address in the URL"),
-        ),
-        _ => (
-            ErrorKind::Unavailable,
-            format!("it answered {request} with an error: {line}"),
-        ),
-    }
-}
-
-fn hung_up(request: &str) -> String {
-    format!(
-        "it closed the connection instead of answering {request}; it may serve only a few \
-         connections at once: close other viewers of it"
     )
 }
 
-fn refused(text: &str, port: u16) -> String {
-    if text.contains("refused") {
-        format!(
-            "connection refused; nothing listens on port {port} there: check that RTSP is \
-             switched on in the camera, and its port"
-        )
-    } else if text.contains("unreachable") || text.contains("No route") {
-        "no route to the host; check its address, and that this machine is in the same network"
-            .to_owned()
-    } else {
-        format!("no connection to port {port}; check the address and the port")
+/// A request, or the stream itself, failed.
+pub(super) fn failed(url: &SourceUrl, request: &str, failure: Failure) -> Error {
+    match failure {
+        Failure::Status(status, reason) => answered(url, request, status, &reason),
+        Failure::Answer(what) => unavailable(url, what),
+        Failure::Connection(fault) => {
+            let what = match &fault {
+                Fault::NotRtsp if request == "DESCRIBE" => format!(
+                    "what listens on {}:{} is not RTSP; check the port of the URL (554 is usual)",
+                    url.host(),
+                    url.port()
+                ),
+                Fault::NotRtsp => "it sent something that is not RTSP".to_owned(),
+                Fault::TooLarge => format!("its answer to {request} is too large to be true"),
+                Fault::Closed | Fault::Broken(_) if request == "media" => {
+                    "the connection broke off".to_owned()
+                }
+                Fault::Closed | Fault::Broken(_) => format!(
+                    "it closed the connection instead of answering {request}; it may serve only a \
+                     few connections at once: close other viewers of it"
+                ),
+            };
+            unavailable(url, &what).with_source(fault)
+        }
     }
+}
+
+fn answered(url: &SourceUrl, request: &str, status: u16, reason: &str) -> Error {
+    let what = match status {
+        401 | 403 => {
+            let what = if url.credentials().is_none() {
+                format!(
+                    "it asks for a user name and password ({status}); write them in the URL: \
+                     rtsp://user:password@{}/…",
+                    url.host()
+                )
+            } else {
+                format!(
+                    "it refused the user name or password ({status}); check both, and that this \
+                     account may watch the stream"
+                )
+            };
+            return Error::new(ErrorKind::SourceRefused, format!("camera {url}: {what}"));
+        }
+        404 => "it has no stream at this path (404 Not Found); check the path of the URL in the \
+                camera's manual"
+            .to_owned(),
+        453 | 503 => {
+            format!("it is busy ({status}); close other viewers of it, or lower its bit rate")
+        }
+        461 => "it refuses this transport (461); add #transport=udp to the URL, or remove it"
+            .to_owned(),
+        300..=399 => {
+            format!("it redirects to another address ({status}); use that address in the URL")
+        }
+        _ => format!(
+            "it answered {request} with an error ({status} {reason}); check the path of the URL, \
+             or restart the camera"
+        ),
+    };
+    unavailable(url, &what)
 }
 
 /// Nothing came within `limit`.
 pub(super) fn silent(url: &SourceUrl, request: &str, limit: Duration) -> Error {
     let seconds = limit.as_secs();
-    let what = if request == "media" {
-        format!("no media for {seconds} s; it may have lost power or network")
-    } else if request == "the first packet" {
-        "it accepted PLAY and sent no media; if a firewall drops UDP, remove #transport=udp, or \
-         restart the camera"
-            .to_owned()
-    } else {
-        format!(
+    let what = match request {
+        "the name server" => format!(
+            "the name server did not answer for {} within {seconds} s; write the camera's IP \
+             address instead of its name",
+            url.host()
+        ),
+        "the connection" => format!(
+            "no connection to port {} within {seconds} s; check the address, that the camera is \
+             switched on, and that no firewall is in between",
+            url.port()
+        ),
+        "the first packet" => {
+            "it accepted PLAY and sent no media; if the URL says #transport=udp, a firewall may \
+             drop UDP: remove it; otherwise restart the camera"
+                .to_owned()
+        }
+        "media" => format!("no media for {seconds} s; it may have lost power or network"),
+        _ => format!(
             "it did not answer {request} within {seconds} s; check the address and port, and that \
              no firewall is in between"
-        )
+        ),
     };
     Error::new(ErrorKind::DeadlineExceeded, format!("camera {url}: {what}"))
 }

@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use retina::{client::PacketItem, rtcp::ReceivedCompoundPacket, rtp::ReceivedPacket};
+use retina::rtcp::PacketRef;
 
-use super::tracks::Chosen;
+use super::{
+    packet::{Follower, is_rtcp},
+    tracks::Chosen,
+    transport::Arrived,
+};
 use crate::{
     hub::Publisher,
     media::{
         Codec, Frame, MediaTime, Timeline, TrackId,
-        h264::{AccessUnit, Assembler, Packet},
+        h264::{AccessUnit, Assembler},
         rtp::{self, PAYLOAD_MAX},
         time::SyncClock,
     },
@@ -30,6 +34,7 @@ pub(super) struct Ingest {
 }
 
 struct TrackState {
+    follower: Follower,
     timeline: Timeline,
     rate: u32,
     /// Video only.
@@ -42,6 +47,7 @@ impl Ingest {
             .tracks
             .iter()
             .map(|track| TrackState {
+                follower: Follower::default(),
                 timeline: Timeline::new(track.codec.clock_rate()),
                 rate: track.codec.clock_rate(),
                 assembler: matches!(track.codec, Codec::H264(_))
@@ -57,61 +63,50 @@ impl Ingest {
         }
     }
 
-    /// Takes whatever the camera sent next.
-    pub(super) fn take(&mut self, item: PacketItem, out: &Publisher) {
-        match item {
-            PacketItem::Rtp(packet) => self.rtp(packet, out),
-            PacketItem::Rtcp(reports) => self.rtcp(&reports),
-            _ => {}
+    /// Takes a packet; whether it carried media.
+    pub(super) fn take(&mut self, arrived: Arrived, out: &Publisher) -> bool {
+        if arrived.control || is_rtcp(&arrived.packet) {
+            self.rtcp(arrived.track, &arrived.packet);
+            return false;
         }
+        self.rtp(arrived.track, arrived.packet, out)
     }
 
-    fn index(&self, stream: usize) -> Option<usize> {
-        self.chosen.tracks.iter().position(|t| t.stream == stream)
-    }
-
-    fn rtp(&mut self, packet: ReceivedPacket, out: &Publisher) {
-        let Some(index) = self.index(packet.stream_id()) else {
-            return;
-        };
+    fn rtp(&mut self, index: usize, packet: Bytes, out: &Publisher) -> bool {
         let now = out.now();
-        self.announce(now, out);
         let state = &mut self.tracks[index];
-        let time = packet.timestamp().timestamp();
+        let Some(packet) = state.follower.take(packet) else {
+            return false;
+        };
         let id = TrackId(u8::try_from(index).unwrap_or(u8::MAX));
-        let sync = &self.sync;
-        let Some(assembler) = &mut state.assembler else {
-            let placed = state.timeline.place(time, now);
-            let payload = packet.into_payload_bytes();
-            for (offset, payload) in sound(self.chosen.tracks[index].codec, payload) {
+        let (sync, rate) = (&self.sync, state.rate);
+        let timeline = &mut state.timeline;
+        if let Some(assembler) = &mut state.assembler {
+            assembler.push(packet, &mut |unit: AccessUnit| {
+                let time = timeline.place(unit.time, now);
+                out.publish(Frame {
+                    track: id,
+                    time,
+                    captured: sync.captured(index, rate, time),
+                    random_access: unit.random_access,
+                    payloads: rtp::h264::cut_access_unit(&unit.nal_units, PAYLOAD_MAX),
+                });
+            });
+        } else {
+            let placed = timeline.place(packet.time, now);
+            for (offset, payload) in sound(self.chosen.tracks[index].codec, packet.payload) {
                 let time = MediaTime(placed.0 + offset);
                 out.publish(Frame {
                     track: id,
                     time,
-                    captured: sync.captured(index, state.rate, time),
+                    captured: sync.captured(index, rate, time),
                     random_access: true,
                     payloads: Box::new([payload]),
                 });
             }
-            return;
-        };
-        let packet = Packet {
-            time,
-            marker: packet.mark(),
-            lost: packet.loss(),
-            payload: packet.into_payload_bytes(),
-        };
-        let timeline = &mut state.timeline;
-        assembler.push(packet, &mut |unit: AccessUnit| {
-            let time = timeline.place(unit.time, now);
-            out.publish(Frame {
-                track: id,
-                time,
-                captured: sync.captured(index, state.rate, time),
-                random_access: unit.random_access,
-                payloads: rtp::h264::cut_access_unit(&unit.nal_units, PAYLOAD_MAX),
-            });
-        });
+        }
+        self.announce(now, out);
+        true
     }
 
     /// Announces the tracks as soon as the profile of the video is known, or has been waited for.
@@ -133,19 +128,17 @@ impl Ingest {
         }
     }
 
-    fn rtcp(&mut self, reports: &ReceivedCompoundPacket) {
-        let Some(index) = self.index(reports.stream_id()) else {
+    /// Takes the sender report at the beginning of a compound packet, if there is one.
+    fn rtcp(&mut self, index: usize, compound: &[u8]) {
+        let state = &self.tracks[index];
+        let Ok((first, _)) = PacketRef::parse(compound) else {
             return;
         };
-        let state = &self.tracks[index];
-        let report = reports
-            .pkts()
-            .next()
-            .and_then(|p| p.as_sender_report().ok().flatten());
-        let time = reports
-            .rtp_timestamp()
-            .and_then(|time| state.timeline.at(time.timestamp()));
-        if let (Some(report), Some(time)) = (report, time) {
+        let Ok(Some(report)) = first.as_sender_report() else {
+            return;
+        };
+        let time = state.follower.unwrap(report.rtp_timestamp());
+        if let Some(time) = time.and_then(|time| state.timeline.at(time)) {
             self.sync
                 .report(index, state.rate, time, report.ntp_timestamp().0);
         }

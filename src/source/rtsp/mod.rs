@@ -1,22 +1,36 @@
 //! `rtsp://` cameras: one connection from DESCRIBE to TEARDOWN, RTP packets to frames.
+//!
+//! [`connection`] frames messages over a stream of bytes, [`session`] speaks the protocol,
+//! [`transport`] and [`packet`] bring RTP in order, [`ingest`] makes frames of it.
 
+mod connection;
 mod diagnose;
 mod ingest;
+mod packet;
+mod session;
 mod tracks;
+mod transport;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
-use futures::StreamExt;
-use retina::client::{
-    Credentials, InitialSequenceNumberPolicy, InitialTimestampPolicy, PacketItem, PlayOptions,
-    Playing, Session, SessionGroup, SessionIdPolicy, SessionOptions, SetupOptions, TeardownPolicy,
-    Transport, UnknownRtcpSsrcPolicy,
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout, timeout_at},
 };
-use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use self::{ingest::Ingest, tracks::Chosen};
+use self::{
+    connection::Connection,
+    ingest::Ingest,
+    session::{Failure, Session},
+    tracks::{Chosen, control_url},
+    transport::{Arrived, Route, Transport},
+};
 use super::{Source, SourceKind};
 use crate::{
     base::{Error, ErrorKind, SourceUrl},
@@ -31,11 +45,11 @@ pub const KIND: SourceKind = SourceKind {
     open: |url| Ok(Arc::new(Rtsp::new(url)?)),
 };
 
-/// From the first packet to the camera until its first media. Home Assistant gives up after 10 s.
+/// From looking up the name until the first media. Home Assistant gives up after 10 s.
 const OPEN_LIMIT: Duration = Duration::from_secs(7);
-/// Finding the host's address.
-const RESOLVE_LIMIT: Duration = Duration::from_secs(3);
-/// Connecting and describing; the connection itself cannot be timed apart.
+/// Finding the address, and making the connection, each.
+const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+/// DESCRIBE: some cameras wake their encoder first.
 const DESCRIBE_LIMIT: Duration = Duration::from_secs(5);
 /// Each later request.
 const REQUEST_LIMIT: Duration = Duration::from_secs(3);
@@ -43,17 +57,26 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(3);
 const SILENCE_LIMIT: Duration = Duration::from_secs(10);
 /// Saying goodbye.
 const TEARDOWN_LIMIT: Duration = Duration::from_millis(1_500);
+/// Largest UDP packet.
+const DATAGRAM_MAX: usize = 64 << 10;
 
 struct Rtsp {
     url: SourceUrl,
     transport: Transport,
 }
 
+/// The two ends of the connection to a camera.
+#[derive(Debug, Clone, Copy)]
+struct Ends {
+    local: IpAddr,
+    camera: IpAddr,
+}
+
 impl Rtsp {
     fn new(url: &SourceUrl) -> Result<Self, Error> {
         let transport = match url.option("transport") {
-            None | Some("tcp") => Transport::Tcp(<_>::default()),
-            Some("udp") => Transport::Udp(<_>::default()),
+            None | Some("tcp") => Transport::Tcp,
+            Some("udp") => Transport::Udp,
             Some(other) => {
                 return Err(Error::new(
                     ErrorKind::InvalidArgument,
@@ -67,78 +90,86 @@ impl Rtsp {
         })
     }
 
-    /// Connects, describes, sets up and plays, before `end`.
+    /// Looks the name up once and connects to an address that was found.
+    async fn connect(&self) -> Result<(Session, Ends), Error> {
+        let host = self.url.host().trim_matches(['[', ']']);
+        let lookup = tokio::net::lookup_host((host, self.url.port()));
+        let addresses: Vec<SocketAddr> = match timeout(CONNECT_LIMIT, lookup).await {
+            Ok(Ok(found)) => found.collect(),
+            Ok(Err(_)) => Vec::new(),
+            Err(_) => {
+                return Err(diagnose::silent(
+                    &self.url,
+                    "the name server",
+                    CONNECT_LIMIT,
+                ));
+            }
+        };
+        if addresses.is_empty() {
+            return Err(diagnose::unknown_host(&self.url));
+        }
+        let connecting = TcpStream::connect(addresses.as_slice());
+        let stream = match timeout(CONNECT_LIMIT, connecting).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(e)) => return Err(diagnose::unreachable(&self.url, e)),
+            Err(_) => return Err(diagnose::silent(&self.url, "the connection", CONNECT_LIMIT)),
+        };
+        let ends = stream
+            .set_nodelay(true)
+            .and_then(|()| Ok((stream.local_addr()?.ip(), stream.peer_addr()?.ip())));
+        let (local, camera) = ends.map_err(|e| diagnose::unreachable(&self.url, e))?;
+        let connection = Connection::new(Box::new(stream));
+        Ok((
+            Session::new(connection, self.url.clone()),
+            Ends { local, camera },
+        ))
+    }
+
+    /// Describes, sets up and plays, before `end`.
     async fn open(
         &self,
-        group: &Arc<SessionGroup>,
+        session: &mut Session,
+        ends: Ends,
         end: Instant,
-    ) -> Result<(Session<Playing>, Chosen), Error> {
-        self.resolve().await?;
-        let credentials = self.url.credentials().map(|c| Credentials {
-            username: c.user.reveal().to_owned(),
-            password: c.password.reveal().to_owned(),
-        });
-        let options = SessionOptions::default()
-            .creds(credentials)
-            .user_agent(concat!("Porthole/", env!("CARGO_PKG_VERSION")).to_owned())
-            .session_group(Arc::clone(group))
-            .session_id(SessionIdPolicy::UseFirst)
-            .teardown(TeardownPolicy::Always);
-        let describe = Session::describe(self.url.request_url().clone(), options);
-        let mut session = self.step("DESCRIBE", DESCRIBE_LIMIT, end, describe).await?;
-        let description = Description::parse(&String::from_utf8_lossy(session.sdp()));
-        let chosen = Chosen::from(session.streams(), &description).map_err(|what| {
+    ) -> Result<(Chosen, Vec<Route>), Error> {
+        let described = session.describe();
+        let described = self
+            .step("DESCRIBE", DESCRIBE_LIMIT, end, described)
+            .await?;
+        let description = Description::parse(&described.sdp);
+        let chosen = Chosen::from(&description).map_err(|what| {
             Error::new(
                 ErrorKind::NotAcceptable,
                 format!("camera {}: {what}", self.url),
             )
         })?;
-        for track in &chosen.tracks {
-            let options = SetupOptions::default().transport(self.transport.clone());
-            let setup = session.setup(track.stream, options);
-            self.step("SETUP", REQUEST_LIMIT, end, setup).await?;
-        }
-        // Real cameras leave out or invent these values; media goes by its own packets.
-        let options = PlayOptions::default()
-            .initial_timestamp(InitialTimestampPolicy::Permissive)
-            .initial_seq(InitialSequenceNumberPolicy::Ignore)
-            .unknown_rtcp_ssrc(UnknownRtcpSsrcPolicy::DropPackets);
-        let session = self
-            .step("PLAY", REQUEST_LIMIT, end, session.play(options))
-            .await?;
-        Ok((session, chosen))
-    }
-
-    async fn resolve(&self) -> Result<(), Error> {
-        let (host, port) = (self.url.host(), self.url.port());
-        let bare = host.trim_matches(['[', ']']);
-        let lookup = tokio::net::lookup_host((bare, port));
-        let found = match tokio::time::timeout(RESOLVE_LIMIT, lookup).await {
-            Ok(Ok(mut addresses)) => addresses.next().is_some(),
-            Ok(Err(_)) => false,
-            Err(_) => {
-                return Err(Error::new(
-                    ErrorKind::DeadlineExceeded,
-                    format!(
-                        "camera {}: the name server did not answer for {host} within {} s; write \
-                         the camera's IP address instead of its name",
-                        self.url,
-                        RESOLVE_LIMIT.as_secs()
-                    ),
-                ));
-            }
+        let url_of = |control: &str| {
+            control_url(&described.base, control)
+                .or_else(|| control_url(self.url.request_url().as_str(), control))
+                .ok_or(Failure::Answer(
+                    "its description names a control URL that is none",
+                ))
+                .map_err(|failure| diagnose::failed(&self.url, "DESCRIBE", failure))
         };
-        if found {
-            return Ok(());
+        let aggregate = url_of(description.session.get("control").unwrap_or_default())?;
+        session.set_aggregate(aggregate.clone());
+        let mut routes = Vec::new();
+        for (track, index) in chosen.tracks.iter().zip(0..) {
+            let opened = Route::open(self.transport, index, ends.local).await;
+            let (mut route, header) = opened.map_err(|e| {
+                Error::new(ErrorKind::ResourceExhausted, "no UDP ports for a camera").with_source(e)
+            })?;
+            let control = url_of(&track.control)?;
+            let setup = session.setup(&control, header);
+            let chosen = self.step("SETUP", REQUEST_LIMIT, end, setup).await?;
+            route
+                .agree(&chosen)
+                .map_err(|what| diagnose::failed(&self.url, "SETUP", Failure::Answer(what)))?;
+            routes.push(route);
         }
-        Err(Error::new(
-            ErrorKind::Unavailable,
-            format!(
-                "camera {}: the host {host} cannot be found; check the name, or write the \
-                 camera's IP address",
-                self.url
-            ),
-        ))
+        self.step("PLAY", REQUEST_LIMIT, end, session.play(aggregate))
+            .await?;
+        Ok((chosen, routes))
     }
 
     /// One step of the opening with its deadline, the result in words for people.
@@ -147,82 +178,94 @@ impl Rtsp {
         request: &str,
         limit: Duration,
         end: Instant,
-        work: impl Future<Output = Result<T, retina::Error>>,
+        work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Error> {
         let until = end.min(Instant::now() + limit);
         match timeout_at(until, work).await {
             Ok(Ok(done)) => Ok(done),
-            Ok(Err(e)) => Err(diagnose::failed(&self.url, request, &e)),
+            Ok(Err(failure)) => Err(diagnose::failed(&self.url, request, failure)),
             Err(_) => Err(diagnose::silent(&self.url, request, limit)),
         }
     }
 
-    async fn play(
+    /// Opens the camera and publishes its frames until something breaks.
+    async fn serve(
         &self,
-        session: &mut Session<Playing>,
-        chosen: Chosen,
+        session: &mut Session,
+        ends: Ends,
         out: &Publisher,
         opened_by: Instant,
-        stop: &CancellationToken,
     ) -> Result<(), Error> {
+        let (chosen, routes) = self.open(session, ends, opened_by).await?;
+        tracing::info!(tracks = %chosen, "camera connected");
         let mut ingest = Ingest::new(chosen);
-        let mut first = true;
+        let mut buffer = match self.transport {
+            Transport::Tcp => Vec::new(),
+            Transport::Udp => vec![0; DATAGRAM_MAX],
+        };
+        let (mut silent_at, mut waiting_for, mut limit) =
+            (opened_by, "the first packet", OPEN_LIMIT);
         loop {
-            let silent_at = if first {
-                opened_by
-            } else {
-                Instant::now() + SILENCE_LIMIT
-            };
-            let item = tokio::select! {
-                biased;
-                () = stop.cancelled() => return Ok(()),
-                item = timeout_at(silent_at, session.next()) => item,
-            };
-            match item {
-                Ok(Some(Ok(item))) => {
-                    first &= !matches!(item, PacketItem::Rtp(_));
-                    ingest.take(item, out);
+            let next = next_packet(session, &routes, ends.camera, &mut buffer);
+            match timeout_at(silent_at, next).await {
+                Ok(Ok(Some(arrived))) => {
+                    if ingest.take(arrived, out) {
+                        (waiting_for, limit) = ("media", SILENCE_LIMIT);
+                        silent_at = Instant::now() + SILENCE_LIMIT;
+                    }
                 }
-                Ok(Some(Err(e))) => return Err(diagnose::failed(&self.url, "PLAY", &e)),
-                Ok(None) => {
-                    return Err(Error::new(
-                        ErrorKind::Unavailable,
-                        format!("camera {} ended the stream", self.url),
-                    ));
-                }
-                Err(_) if first => {
-                    return Err(diagnose::silent(&self.url, "the first packet", OPEN_LIMIT));
-                }
-                Err(_) => return Err(diagnose::silent(&self.url, "media", SILENCE_LIMIT)),
+                // A packet on a channel that nobody asked for.
+                Ok(Ok(None)) => {}
+                Ok(Err(failure)) => return Err(diagnose::failed(&self.url, "media", failure)),
+                Err(_) => return Err(diagnose::silent(&self.url, waiting_for, limit)),
             }
         }
     }
 }
 
+/// The next packet, however it comes; the session is kept alive meanwhile.
+async fn next_packet(
+    session: &mut Session,
+    routes: &[Route],
+    camera: IpAddr,
+    buffer: &mut [u8],
+) -> Result<Option<Arrived>, Failure> {
+    let interleaved = tokio::select! {
+        interleaved = session.next() => interleaved?,
+        arrived = transport::receive(routes, camera, buffer), if !buffer.is_empty() => {
+            return Ok(Some(arrived));
+        }
+    };
+    Ok(routes.iter().enumerate().find_map(|(track, route)| {
+        let Route::Channels(rtp, rtcp) = route else {
+            return None;
+        };
+        let control = *rtcp == interleaved.channel;
+        (control || *rtp == interleaved.channel).then(|| Arrived {
+            track,
+            control,
+            packet: interleaved.packet.clone(),
+        })
+    }))
+}
+
 #[async_trait]
 impl Source for Rtsp {
     async fn run(&self, out: &Publisher, stop: &CancellationToken) -> Result<(), Error> {
-        let group = Arc::<SessionGroup>::default();
         let opened_by = Instant::now() + OPEN_LIMIT;
-        let opened = tokio::select! {
+        let (mut session, ends) = tokio::select! {
             biased;
-            () = stop.cancelled() => Ok(None),
-            opened = self.open(&group, opened_by) => opened.map(Some),
+            () = stop.cancelled() => return Ok(()),
+            connected = self.connect() => connected?,
         };
-        let end = match opened {
-            Ok(Some((mut session, chosen))) => {
-                tracing::info!(source = %self.url, tracks = %chosen, "camera connected");
-                let end = self.play(&mut session, chosen, out, opened_by, stop).await;
-                drop(session);
-                end
-            }
-            Ok(None) => Ok(()),
-            Err(e) => Err(e),
+        let end = tokio::select! {
+            biased;
+            () = stop.cancelled() => Ok(()),
+            end = self.serve(&mut session, ends, out, opened_by) => end,
         };
         // A camera with room for one connection must be free before the next attempt.
-        let goodbye = tokio::time::timeout(TEARDOWN_LIMIT, group.await_teardown()).await;
-        if !matches!(goodbye, Ok(Ok(()))) {
-            tracing::debug!(source = %self.url, "camera did not confirm the end");
+        if timeout(TEARDOWN_LIMIT, session.teardown()).await.is_err() {
+            tracing::debug!("camera did not confirm the end");
         }
         end
     }

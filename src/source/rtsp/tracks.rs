@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use retina::client::Stream;
+use url::Url;
 
 use crate::{
     hub::{LeftOut, Tracks},
@@ -13,8 +13,11 @@ use crate::{
     },
 };
 
+/// Tracks looked at; no camera has more than a handful.
+const SECTIONS_MAX: usize = 16;
+
 /// The tracks to set up, in the camera's order: at most one of each kind.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Chosen {
     pub(super) tracks: Vec<ChosenTrack>,
     pub(super) left_out: Vec<LeftOut>,
@@ -22,8 +25,8 @@ pub(super) struct Chosen {
 
 #[derive(Debug)]
 pub(super) struct ChosenTrack {
-    /// Its number in the camera's description.
-    pub(super) stream: usize,
+    /// Where SETUP goes: `a=control` as the camera wrote it.
+    pub(super) control: String,
     pub(super) codec: Codec,
     /// H.264 only: what the description says.
     pub(super) sets: ParameterSets,
@@ -34,21 +37,22 @@ impl Chosen {
     ///
     /// # Errors
     /// A sentence, when nothing can be sent to a browser.
-    pub(super) fn from(streams: &[Stream], description: &Description) -> Result<Self, String> {
-        let mut chosen = Self {
-            tracks: Vec::new(),
-            left_out: Vec::new(),
-        };
-        for (number, stream) in streams.iter().enumerate() {
-            let section = section_of(streams, number, description);
-            let kind = match stream.media() {
+    pub(super) fn from(description: &Description) -> Result<Self, String> {
+        let mut chosen = Self::default();
+        for section in description.media.iter().take(SECTIONS_MAX) {
+            let kind = match section.media.as_str() {
                 "video" => Kind::Video,
                 "audio" => Kind::Audio,
                 // Metadata is not for viewers.
                 _ => continue,
             };
-            let Some(codec) = codec(stream, section) else {
-                let reason = why_not(kind, stream.encoding_name(), stream.clock_rate_hz());
+            // ONVIF: sound towards the camera, for talking.
+            if kind == Kind::Audio && section.attributes.has("sendonly") {
+                continue;
+            }
+            let coding = Coding::of(section);
+            let Some(codec) = coding.codec(kind, section) else {
+                let reason = coding.why_not(kind);
                 chosen.left_out.push(LeftOut { kind, reason });
                 continue;
             };
@@ -56,23 +60,34 @@ impl Chosen {
                 continue;
             }
             chosen.tracks.push(ChosenTrack {
-                stream: number,
+                control: section
+                    .attributes
+                    .get("control")
+                    .unwrap_or_default()
+                    .to_owned(),
                 codec,
-                sets: section
-                    .map(MediaSection::h264_parameter_sets)
-                    .unwrap_or_default(),
+                sets: section.h264_parameter_sets(),
             });
         }
+        // Another track of the same kind is there, so nobody misses what was left out.
+        chosen.left_out.retain(|left| {
+            chosen
+                .tracks
+                .iter()
+                .all(|track| track.codec.kind() != left.kind)
+        });
         if !chosen.tracks.is_empty() {
             return Ok(chosen);
         }
-        Err(if chosen.left_out.is_empty() {
+        let reasons: Vec<_> = chosen
+            .left_out
+            .iter()
+            .map(|left| left.reason.as_str())
+            .collect();
+        Err(if reasons.is_empty() {
             "it describes neither video nor audio; check the path of the URL".to_owned()
         } else {
-            format!(
-                "nothing can be sent to a browser: {}",
-                reasons(&chosen.left_out)
-            )
+            format!("nothing can be sent to a browser: {}", reasons.join("; "))
         })
     }
 
@@ -98,77 +113,185 @@ impl fmt::Display for Chosen {
     }
 }
 
-fn reasons(left_out: &[LeftOut]) -> String {
-    let reasons: Vec<_> = left_out.iter().map(|track| track.reason.as_str()).collect();
-    reasons.join("; ")
+/// Name, clock rate and channels of a section's first format.
+struct Coding {
+    name: String,
+    rate: u32,
+    channels: u16,
 }
 
-/// The section that describes stream number `number`. The session layer leaves sections out that it
-/// cannot read, so they are matched by kind and payload type, in order.
-fn section_of<'a>(
-    streams: &[Stream],
-    number: usize,
-    description: &'a Description,
-) -> Option<&'a MediaSection> {
-    let alike = |other: &Stream| {
-        let stream = &streams[number];
-        other.media() == stream.media() && other.rtp_payload_type() == stream.rtp_payload_type()
-    };
-    let payload_type = streams[number].rtp_payload_type().to_string();
-    description
-        .media
-        .iter()
-        .filter(|section| section.media == streams[number].media())
-        .filter(|section| section.formats.contains(&payload_type))
-        .nth(
-            streams[..number]
-                .iter()
-                .filter(|other| alike(other))
-                .count(),
-        )
-}
-
-/// The codec of a stream if a browser can play it as it is.
-fn codec(stream: &Stream, section: Option<&MediaSection>) -> Option<Codec> {
-    let mono = stream.channels().is_none_or(|n| n.get() == 1);
-    let rate = stream.clock_rate_hz();
-    match (stream.media(), stream.encoding_name()) {
-        ("video", "h264") => {
-            let sets = section
-                .map(MediaSection::h264_parameter_sets)
-                .unwrap_or_default();
-            Some(Codec::H264(sets.profile_level()))
+impl Coding {
+    fn of(section: &MediaSection) -> Self {
+        let format = section.formats.first().map_or("", String::as_str);
+        // Some cameras write the map under another number than the format.
+        let written = section.rtpmap(format).or_else(|| {
+            let known = static_coding(format);
+            known.or_else(|| {
+                section
+                    .attributes
+                    .all("rtpmap")
+                    .next()?
+                    .split_once(' ')
+                    .map(|(_, map)| map.trim())
+            })
+        });
+        let mut parts = written.unwrap_or_default().split('/');
+        let name = parts.next().unwrap_or_default().trim().to_ascii_uppercase();
+        Self {
+            name: if name.is_empty() {
+                format!("of an unknown format ({format})")
+            } else {
+                name
+            },
+            rate: parts
+                .next()
+                .and_then(|rate| rate.trim().parse().ok())
+                .unwrap_or(0),
+            channels: parts
+                .next()
+                .and_then(|n| n.trim().parse().ok())
+                .unwrap_or(1),
         }
-        ("audio", "opus") => Some(Codec::Opus),
-        ("audio", "pcmu") if mono && rate == 8_000 => Some(Codec::Pcmu),
-        ("audio", "pcma") if mono && rate == 8_000 => Some(Codec::Pcma),
-        _ => None,
+    }
+
+    /// The codec, if a browser can play it as it is.
+    fn codec(&self, kind: Kind, section: &MediaSection) -> Option<Codec> {
+        let telephone = self.channels == 1 && self.rate == 8_000;
+        match (kind, self.name.as_str()) {
+            (Kind::Video, "H264") => {
+                Some(Codec::H264(section.h264_parameter_sets().profile_level()))
+            }
+            (Kind::Audio, "OPUS") => Some(Codec::Opus),
+            (Kind::Audio, "PCMU") if telephone => Some(Codec::Pcmu),
+            (Kind::Audio, "PCMA") if telephone => Some(Codec::Pcma),
+            _ => None,
+        }
+    }
+
+    fn why_not(&self, kind: Kind) -> String {
+        let name = &self.name;
+        match (kind, name.as_str()) {
+            (Kind::Video, "H265" | "HEVC") => {
+                "the camera's video is H265, which most browsers cannot play by WebRTC: set it to \
+                 H264 in the camera, or use its second stream"
+                    .to_owned()
+            }
+            (Kind::Video, _) => format!(
+                "the camera's video is {name}, which browsers cannot play by WebRTC: set it to \
+                 H264 in the camera, or use another stream of it"
+            ),
+            (Kind::Audio, "PCMU" | "PCMA") => format!(
+                "the camera's audio is {name} with {} Hz and {} channels, of which browsers play \
+                 only 8000 Hz with one channel: set the camera to that",
+                self.rate, self.channels
+            ),
+            (Kind::Audio, "MPEG4-GENERIC" | "MP4A-LATM") => format!(
+                "the camera's audio is AAC ({name}), which browsers cannot play by WebRTC: set it \
+                 to G.711 (PCMU or PCMA) in the camera"
+            ),
+            (Kind::Audio, _) => format!(
+                "the camera's audio is {name}, which browsers cannot play by WebRTC: set it to \
+                 G.711 (PCMU or PCMA) in the camera"
+            ),
+        }
     }
 }
 
-fn why_not(kind: Kind, name: &str, rate: u32) -> String {
-    let name = name.to_ascii_uppercase();
-    match (kind, name.as_str()) {
-        (Kind::Video, "H265" | "HEVC") => {
-            "the camera's video is H265, which most browsers cannot play by WebRTC: set it to H264 \
-             in the camera, or use its second stream"
-                .to_owned()
+/// Payload types that need no `a=rtpmap` ([RFC 3551 §6]).
+///
+/// [RFC 3551 §6]: https://datatracker.ietf.org/doc/html/rfc3551#section-6
+fn static_coding(format: &str) -> Option<&'static str> {
+    Some(match format {
+        "0" => "PCMU/8000",
+        "3" => "GSM/8000",
+        "4" => "G723/8000",
+        "8" => "PCMA/8000",
+        "9" => "G722/8000",
+        "10" => "L16/44100/2",
+        "11" => "L16/44100",
+        "14" => "MPA/90000",
+        "26" => "JPEG/90000",
+        "32" => "MPV/90000",
+        "33" => "MP2T/90000",
+        _ => return None,
+    })
+}
+
+/// The URL for SETUP or PLAY: `control` is absolute, or is appended to `base` whatever query that
+/// has. Cameras expect this, where the rules for relative URLs would replace the last segment.
+pub(super) fn control_url(base: &str, control: &str) -> Option<Url> {
+    let text = match control {
+        "" | "*" => base.to_owned(),
+        absolute
+            if absolute.to_ascii_lowercase().starts_with("rtsp") && absolute.contains("://") =>
+        {
+            absolute.to_owned()
         }
-        (Kind::Video, _) => format!(
-            "the camera's video is {name}, which browsers cannot play by WebRTC: set it to H264 in \
-             the camera, or use another stream of it"
+        relative => format!(
+            "{}/{}",
+            base.trim_end_matches('/'),
+            relative.trim_start_matches('/')
         ),
-        (Kind::Audio, "PCMU" | "PCMA") => format!(
-            "the camera's audio is {name} with {rate} Hz, of which browsers play only 8000 Hz with \
-             one channel: set the camera to that"
-        ),
-        (Kind::Audio, "MPEG4-GENERIC" | "MP4A-LATM") => format!(
-            "the camera's audio is AAC ({name}), which browsers cannot play by WebRTC: set it to \
-             G.711 (PCMU or PCMA) in the camera"
-        ),
-        (Kind::Audio, _) => format!(
-            "the camera's audio is {name}, which browsers cannot play by WebRTC: set it to G.711 \
-             (PCMU or PCMA) in the camera"
-        ),
+    };
+    let mut url = Url::parse(&text).ok()?;
+    // A camera that repeats our credentials must not make us send them in the clear.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    Some(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(sdp: &str) -> Result<Chosen, String> {
+        Chosen::from(&Description::parse(sdp))
+    }
+
+    #[test]
+    fn controls_are_appended_even_after_a_query() {
+        let url = |base, control| control_url(base, control).unwrap().to_string();
+        let dahua = "rtsp://h/cam/realmonitor?channel=1&subtype=0";
+        assert_eq!(
+            url(&format!("{dahua}/"), "trackID=0"),
+            format!("{dahua}/trackID=0")
+        );
+        assert_eq!(url("rtsp://h/live", "/track1"), "rtsp://h/live/track1");
+        assert_eq!(url("rtsp://h/live", "*"), "rtsp://h/live");
+        assert_eq!(
+            url("rtsp://h/live", "rtsp://u:p@10.0.0.1/x"),
+            "rtsp://10.0.0.1/x"
+        );
+        assert!(control_url("not a url", "a").is_none());
+    }
+
+    #[test]
+    fn one_track_of_each_kind_is_chosen_and_the_backchannel_is_not() {
+        let sdp = "m=application 0 RTP/AVP 107\nm=video 0 RTP/AVP 96\na=rtpmap:96 H264/90000\na=control:v\n\
+            m=video 0 RTP/AVP 97\na=rtpmap:97 H265/90000\nm=audio 0 RTP/AVP 0\na=sendonly\na=control:talk\n\
+            m=audio 0 RTP/AVP 8\na=control:a\n";
+        let chosen = chosen(sdp).unwrap();
+        let controls: Vec<_> = chosen.tracks.iter().map(|t| t.control.as_str()).collect();
+        assert_eq!(controls, ["v", "a"]);
+        assert_eq!(chosen.to_string(), "H264+PCMA");
+        assert!(chosen.left_out.is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_named() {
+        for (sdp, part) in [
+            ("m=video 0 RTP/AVP 26\n", "JPEG"),
+            ("m=video 0 RTP/AVP 96\na=rtpmap:96 H265/90000\n", "H265"),
+            (
+                "m=audio 0 RTP/AVP 97\na=rtpmap:97 mpeg4-generic/16000\n",
+                "AAC",
+            ),
+            ("m=audio 0 RTP/AVP 97\na=rtpmap:97 PCMU/16000\n", "16000 Hz"),
+            ("m=video 0 RTP/AVP 99\n", "unknown format (99)"),
+            ("m=text 0 RTP/AVP 99\n", "neither video nor audio"),
+        ] {
+            let reason = chosen(sdp).unwrap_err();
+            assert!(reason.contains(part), "{reason}");
+        }
     }
 }

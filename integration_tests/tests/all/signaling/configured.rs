@@ -135,6 +135,16 @@ async fn the_configuration_of_the_original_is_understood() {
     assert_eq!(kinds(server, "Front-1").await, both);
     assert_eq!(kinds(server, "silent").await, json!([{ "Type": "video" }]));
     assert_received(&receive(server, "/stream/receiver/Front-1", "Front-1").await);
+    let cameras = server.get("/cameras").await.json();
+    let listed: Vec<_> = cameras["cameras"]
+        .as_array()
+        .expect("cameras are a list")
+        .iter()
+        .filter_map(|camera| camera["name"].as_str())
+        .collect();
+    for name in ["Front-1", "silent", "demo"] {
+        assert!(listed.contains(&name), "{name} in {listed:?}");
+    }
     let player = server.get("/stream/player/Front-1").await;
     assert_eq!(player.status, 200, "{}", player.body);
     assert!(

@@ -1,0 +1,370 @@
+//! [`Session`]: the requests of one RTSP session ([RFC 2326]) in their order, with authentication.
+//!
+//! [RFC 2326]: https://datatracker.ietf.org/doc/html/rfc2326
+
+use std::{collections::VecDeque, time::Duration};
+
+use bytes::Bytes;
+use http_auth::{PasswordClient, PasswordParams};
+use retina::rtsp::msg::{
+    HeaderName, HeaderValue, Headers, Method, OwnedMessage, Request, Response, StatusCode,
+};
+use tokio::time::Instant;
+use url::Url;
+
+use super::connection::{Connection, Fault, Incoming};
+use crate::base::SourceUrl;
+
+/// Packets kept that arrive before the answer to PLAY.
+const EARLY_MAX: usize = 512;
+/// How long a session lives without a word from us, unless the camera says otherwise
+/// ([RFC 2326 §12.37]).
+///
+/// [RFC 2326 §12.37]: https://datatracker.ietf.org/doc/html/rfc2326#section-12.37
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Why a request has failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The connection is of no more use.
+    Connection(Fault),
+    /// The camera answered with an error.
+    Status(u16, String),
+    /// Its answer lacks something.
+    Answer(&'static str),
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::Connection(fault)
+    }
+}
+
+/// A packet on a channel of the connection.
+pub(super) struct Interleaved {
+    pub(super) channel: u8,
+    pub(super) packet: Bytes,
+}
+
+/// What a camera describes.
+pub(super) struct Described {
+    /// The session description, as text.
+    pub(super) sdp: String,
+    /// What relative control URLs are relative to.
+    pub(super) base: String,
+}
+
+pub(super) struct Session {
+    connection: Connection,
+    source: SourceUrl,
+    authentication: Option<PasswordClient>,
+    sequence: u32,
+    id: Option<String>,
+    early: VecDeque<Interleaved>,
+    /// The URL that PLAY and TEARDOWN are about.
+    aggregate: Option<Url>,
+    keepalive: Keepalive,
+}
+
+struct Keepalive {
+    interval: Duration,
+    due: Option<Instant>,
+    method: Method,
+    /// The number of the request that is not answered yet.
+    pending: Option<u32>,
+}
+
+impl Session {
+    pub(super) fn new(connection: Connection, source: SourceUrl) -> Self {
+        Self {
+            connection,
+            source,
+            authentication: None,
+            sequence: 0,
+            id: None,
+            early: VecDeque::new(),
+            aggregate: None,
+            keepalive: Keepalive {
+                interval: TIMEOUT / 2,
+                due: None,
+                method: Method::OPTIONS,
+                pending: None,
+            },
+        }
+    }
+
+    /// DESCRIBE.
+    pub(super) async fn describe(&mut self) -> Result<Described, Failure> {
+        let url = self.source.request_url().clone();
+        let accept = [(HeaderName::ACCEPT, "application/sdp".to_owned())];
+        let (response, body) = self.request(Method::DESCRIBE, &url, &accept).await?;
+        let header = |name: &str| response.headers.get(name).map(|v| v.to_string());
+        let base = header("Content-Base")
+            .or_else(|| header("Content-Location"))
+            .filter(|base| !base.trim().is_empty())
+            .unwrap_or_else(|| url.to_string());
+        Ok(Described {
+            sdp: String::from_utf8_lossy(&body).into_owned(),
+            base: base.trim().to_owned(),
+        })
+    }
+
+    /// SETUP of the track at `control`, by `transport`; gives the transport that the camera chose.
+    pub(super) async fn setup(
+        &mut self,
+        control: &Url,
+        transport: String,
+    ) -> Result<String, Failure> {
+        let headers = [(HeaderName::TRANSPORT, transport.clone())];
+        let (response, _) = self.request(Method::SETUP, control, &headers).await?;
+        if let Some(session) = response.headers.get("Session") {
+            self.enter(&session.to_string());
+        }
+        let chosen = response.headers.get("Transport");
+        Ok(chosen.map_or(transport, |chosen| chosen.to_string()))
+    }
+
+    /// PLAY of everything that was set up.
+    pub(super) async fn play(&mut self, aggregate: Url) -> Result<(), Failure> {
+        let range = [(HeaderName::RANGE, "npt=0.000-".to_owned())];
+        self.aggregate = Some(aggregate.clone());
+        self.request(Method::PLAY, &aggregate, &range).await?;
+        self.keepalive.due = Some(Instant::now() + self.keepalive.interval);
+        Ok(())
+    }
+
+    /// The next interleaved packet. In between it keeps the session alive and answers the camera's
+    /// own requests. Cancelling it loses nothing that matters.
+    pub(super) async fn next(&mut self) -> Result<Interleaved, Failure> {
+        if let Some(early) = self.early.pop_front() {
+            return Ok(early);
+        }
+        loop {
+            let due = self
+                .keepalive
+                .due
+                .unwrap_or_else(|| Instant::now() + TIMEOUT);
+            let incoming = tokio::select! {
+                biased;
+                incoming = self.connection.next() => incoming?,
+                () = tokio::time::sleep_until(due) => {
+                    self.keep_alive().await?;
+                    continue;
+                }
+            };
+            match incoming {
+                Incoming::Data { channel, packet } => return Ok(Interleaved { channel, packet }),
+                Incoming::Response(response, _) => self.kept_alive(&response)?,
+                Incoming::Request(request) => self.reply(&request).await?,
+            }
+        }
+    }
+
+    /// TEARDOWN, if there is something to tear down. The answer does not matter.
+    pub(super) async fn teardown(&mut self) -> Result<(), Failure> {
+        let Some(url) = self.aggregate.clone().filter(|_| self.id.is_some()) else {
+            return Ok(());
+        };
+        self.early.clear();
+        self.request(Method::TEARDOWN, &url, &[]).await.map(|_| ())
+    }
+
+    /// Remembers where TEARDOWN goes, before PLAY is due.
+    pub(super) fn set_aggregate(&mut self, url: Url) {
+        self.aggregate = Some(url);
+    }
+
+    /// Sends a request and waits for its answer; once more with credentials if they are asked for.
+    async fn request(
+        &mut self,
+        method: Method,
+        url: &Url,
+        headers: &[(HeaderName, String)],
+    ) -> Result<(Response, Bytes), Failure> {
+        // A challenge is answered once, and once more when the camera's nonce is not the one known.
+        let mut attempts = 0;
+        loop {
+            let number = self.send(&method, url, headers).await?;
+            let (response, body) = self.answer_to(number).await?;
+            let status = response.status_code;
+            if status.is_success() {
+                return Ok((response, body));
+            }
+            attempts += 1;
+            let had_credentials = self.authentication.is_some();
+            let challenged = status == StatusCode::UNAUTHORIZED && self.challenged(&response);
+            let stale = challenged && is_stale(&response);
+            if !challenged || attempts > 2 || had_credentials && attempts > 1 && !stale {
+                let reason = response.reason_phrase.chars().take(80).collect();
+                return Err(Failure::Status(status.as_u16(), reason));
+            }
+        }
+    }
+
+    async fn send(
+        &mut self,
+        method: &Method,
+        url: &Url,
+        extra: &[(HeaderName, String)],
+    ) -> Result<u32, Failure> {
+        self.sequence += 1;
+        let mut headers = Headers::default();
+        let mut set = |name: HeaderName, value: String| {
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(name, value);
+            }
+        };
+        set(HeaderName::CSEQ, self.sequence.to_string());
+        set(
+            HeaderName::USER_AGENT,
+            concat!("Porthole/", env!("CARGO_PKG_VERSION")).to_owned(),
+        );
+        if let Some(id) = &self.id {
+            set(HeaderName::SESSION, id.clone());
+        }
+        if let (Some(client), Some(credentials)) =
+            (&mut self.authentication, self.source.credentials())
+        {
+            let response = client.respond(&PasswordParams {
+                username: credentials.user.reveal(),
+                password: credentials.password.reveal(),
+                uri: url.as_str(),
+                method: &method.to_string(),
+                body: Some(&[]),
+            });
+            if let Ok(response) = response {
+                set(HeaderName::AUTHORIZATION, response);
+            }
+        }
+        for (name, value) in extra {
+            set(name.clone(), value.clone());
+        }
+        let request = Request {
+            method: method.clone(),
+            request_uri: Some(url.clone()),
+            headers,
+        };
+        let message = OwnedMessage::Request {
+            head: request,
+            body: Bytes::new(),
+        };
+        self.connection.send(&message).await?;
+        Ok(self.sequence)
+    }
+
+    /// Waits for the answer to request `number`; packets that come first are kept.
+    async fn answer_to(&mut self, number: u32) -> Result<(Response, Bytes), Failure> {
+        loop {
+            match self.connection.next().await? {
+                Incoming::Data { channel, packet } => {
+                    if self.early.len() < EARLY_MAX {
+                        self.early.push_back(Interleaved { channel, packet });
+                    }
+                }
+                Incoming::Request(request) => self.reply(&request).await?,
+                Incoming::Response(response, body) => {
+                    // Some cameras leave the number out; an older one answers a keep-alive.
+                    if number_of(&response.headers).is_none_or(|answered| answered >= number) {
+                        return Ok((response, body));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes up a challenge; false when there is none that we can answer.
+    fn challenged(&mut self, response: &Response) -> bool {
+        if self.source.credentials().is_none() {
+            return false;
+        }
+        let Some(challenges) = response.headers.get("WWW-Authenticate") else {
+            return false;
+        };
+        let challenges = challenges.to_string();
+        let client = PasswordClient::builder().challenges(&challenges).build();
+        self.authentication = client.ok();
+        self.authentication.is_some()
+    }
+
+    fn enter(&mut self, session: &str) {
+        let mut parts = session.split(';');
+        if let Some(id) = parts.next().map(str::trim).filter(|id| !id.is_empty()) {
+            self.id = Some(id.to_owned());
+        }
+        let seconds = parts
+            .filter_map(|part| part.trim().split_once('='))
+            .find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"))
+            .and_then(|(_, value)| value.trim().parse().ok());
+        if let Some(seconds) = seconds.filter(|seconds| *seconds > 1) {
+            self.keepalive.interval = Duration::from_secs(seconds).min(TIMEOUT) / 2;
+        }
+    }
+
+    async fn keep_alive(&mut self) -> Result<(), Failure> {
+        self.keepalive.due = Some(Instant::now() + self.keepalive.interval);
+        let Some(url) = self.aggregate.clone() else {
+            return Ok(());
+        };
+        // An unanswered one does not matter while media flows; silence has its own limit.
+        let method = self.keepalive.method.clone();
+        self.keepalive.pending = Some(self.send(&method, &url, &[]).await?);
+        Ok(())
+    }
+
+    /// Takes the answer to a keep-alive: it tells which method the camera knows, and may bring a new
+    /// challenge.
+    fn kept_alive(&mut self, response: &Response) -> Result<(), Failure> {
+        if number_of(&response.headers) != self.keepalive.pending {
+            return Ok(());
+        }
+        self.keepalive.pending = None;
+        match response.status_code {
+            StatusCode::SESSION_NOT_FOUND => {
+                return Err(Failure::Status(454, response.reason_phrase.clone()));
+            }
+            StatusCode::UNAUTHORIZED => {
+                if self.challenged(response) {
+                    self.keepalive.due = Some(Instant::now() + Duration::from_secs(1));
+                }
+            }
+            _ => {}
+        }
+        let public = response
+            .headers
+            .get("Public")
+            .map(|public| public.to_string());
+        if public.is_some_and(|public| public.contains("GET_PARAMETER")) {
+            self.keepalive.method = Method::GET_PARAMETER;
+        }
+        Ok(())
+    }
+
+    /// Answers a request of the camera, so that it does not wait for us.
+    async fn reply(&mut self, request: &Request) -> Result<(), Failure> {
+        let mut headers = Headers::default();
+        if let Some(number) = request.headers.get("CSeq") {
+            headers.insert(HeaderName::CSEQ, number.clone());
+        }
+        let message = OwnedMessage::Response {
+            head: Response {
+                status_code: StatusCode::OK,
+                reason_phrase: "OK".to_owned(),
+                headers,
+            },
+            body: Bytes::new(),
+        };
+        Ok(self.connection.send(&message).await?)
+    }
+}
+
+fn number_of(headers: &Headers) -> Option<u32> {
+    headers.get("CSeq")?.to_string().trim().parse().ok()
+}
+
+fn is_stale(response: &Response) -> bool {
+    let challenge = response.headers.get("WWW-Authenticate");
+    challenge.is_some_and(|challenge| {
+        let compact: String = challenge.to_string().to_ascii_lowercase();
+        compact.contains("stale=true") || compact.contains("stale=\"true\"")
+    })
+}

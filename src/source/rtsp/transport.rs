@@ -1,0 +1,179 @@
+//! How packets come: interleaved in the RTSP connection, or by UDP.
+
+use std::{
+    future::poll_fn,
+    io,
+    net::{IpAddr, SocketAddr},
+    task::Poll,
+};
+
+use bytes::Bytes;
+use tokio::{io::ReadBuf, net::UdpSocket};
+
+/// Which of the two is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Transport {
+    /// Interleaved ([RFC 2326 §10.12]): passes every firewall that the connection passes.
+    ///
+    /// [RFC 2326 §10.12]: https://datatracker.ietf.org/doc/html/rfc2326#section-10.12
+    Tcp,
+    /// A pair of ports for each track.
+    Udp,
+}
+
+/// Where the packets of a track come in.
+#[derive(Debug)]
+pub(super) enum Route {
+    /// Channels for RTP and RTCP.
+    Channels(u8, u8),
+    /// Sockets for RTP and RTCP.
+    Sockets(UdpSocket, UdpSocket),
+}
+
+/// Ports are asked for in pairs, of which the first is even ([RFC 3550 §11]).
+///
+/// [RFC 3550 §11]: https://datatracker.ietf.org/doc/html/rfc3550#section-11
+const PAIR_TRIES: usize = 50;
+
+impl Route {
+    /// Opens what track number `index` needs, and writes the `Transport` header for it.
+    ///
+    /// # Errors
+    /// When no two ports are free beside each other.
+    pub(super) async fn open(
+        transport: Transport,
+        index: u8,
+        local: IpAddr,
+    ) -> io::Result<(Self, String)> {
+        if transport == Transport::Tcp {
+            let (rtp, rtcp) = (index * 2, index * 2 + 1);
+            let header = format!("RTP/AVP/TCP;unicast;interleaved={rtp}-{rtcp}");
+            return Ok((Self::Channels(rtp, rtcp), header));
+        }
+        for _ in 0..PAIR_TRIES {
+            let rtp = UdpSocket::bind((local, 0)).await?;
+            let port = rtp.local_addr()?.port();
+            if port % 2 == 0
+                && let Ok(rtcp) = UdpSocket::bind((local, port + 1)).await
+            {
+                let header = format!("RTP/AVP;unicast;client_port={port}-{}", port + 1);
+                return Ok((Self::Sockets(rtp, rtcp), header));
+            }
+        }
+        Err(io::Error::other("no pair of UDP ports is free"))
+    }
+
+    /// Takes the camera's choice, the `Transport` header of its answer.
+    ///
+    /// # Errors
+    /// When it chose another kind of transport.
+    pub(super) fn agree(&mut self, chosen: &str) -> Result<(), &'static str> {
+        let range = |name: &str| {
+            let value = chosen.split(';').find_map(|part| {
+                let (key, value) = part.trim().split_once('=')?;
+                key.eq_ignore_ascii_case(name).then_some(value)
+            })?;
+            let (first, second) = value.split_once('-').unwrap_or((value, ""));
+            Some((first.trim().parse().ok()?, second.trim().parse().ok()))
+        };
+        match self {
+            Self::Channels(rtp, rtcp) => {
+                if let Some((first, second)) = range("interleaved") {
+                    let (first, second): (u8, Option<u8>) = (first, second);
+                    (*rtp, *rtcp) = (first, second.unwrap_or(first.wrapping_add(1)));
+                } else if chosen.contains("client_port") || chosen.contains("/UDP") {
+                    return Err(
+                        "it chose UDP although TCP was asked for; add #transport=udp to the URL",
+                    );
+                }
+                Ok(())
+            }
+            Self::Sockets(..) if chosen.contains("interleaved") || chosen.contains("/TCP") => {
+                Err("it chose TCP although UDP was asked for; remove #transport=udp from the URL")
+            }
+            Self::Sockets(..) => Ok(()),
+        }
+    }
+}
+
+/// A packet that has come.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    /// The track's place among those set up.
+    pub(super) track: usize,
+    /// Whether it came where RTCP comes.
+    pub(super) control: bool,
+    pub(super) packet: Bytes,
+}
+
+/// The next packet on any UDP socket of `routes`, from `camera` alone. Never ends without one.
+pub(super) async fn receive(routes: &[Route], camera: IpAddr, buffer: &mut [u8]) -> Arrived {
+    poll_fn(|context| {
+        for (track, route) in routes.iter().enumerate() {
+            let Route::Sockets(rtp, rtcp) = route else {
+                continue;
+            };
+            for (socket, control) in [(rtp, false), (rtcp, true)] {
+                let mut read = ReadBuf::new(buffer);
+                // An error is a refused packet of ours; the next poll registers for more.
+                while let Poll::Ready(Ok(from)) = socket.poll_recv_from(context, &mut read) {
+                    if is_from(from, camera) {
+                        let packet = Bytes::copy_from_slice(read.filled());
+                        return Poll::Ready(Arrived {
+                            track,
+                            control,
+                            packet,
+                        });
+                    }
+                    read.clear();
+                }
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+fn is_from(address: SocketAddr, camera: IpAddr) -> bool {
+    address.ip().to_canonical() == camera.to_canonical()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cameras_choice_of_channels_counts() {
+        let mut route = Route::Channels(0, 1);
+        route
+            .agree("RTP/AVP/TCP;unicast;interleaved=4-5;ssrc=1")
+            .unwrap();
+        assert!(matches!(route, Route::Channels(4, 5)));
+        route.agree("RTP/AVP/TCP;Interleaved=6").unwrap();
+        assert!(matches!(route, Route::Channels(6, 7)));
+        route.agree("RTP/AVP/TCP;unicast").unwrap();
+        assert!(matches!(route, Route::Channels(6, 7)));
+        assert!(route.agree("RTP/AVP;unicast;client_port=1-2").is_err());
+    }
+
+    #[tokio::test]
+    async fn only_the_camera_is_listened_to() {
+        let home: IpAddr = [127, 0, 0, 1].into();
+        let (route, header) = Route::open(Transport::Udp, 0, home).await.unwrap();
+        let Route::Sockets(rtp, _) = &route else {
+            panic!("{header}")
+        };
+        let target = rtp.local_addr().unwrap();
+        assert!(header.contains(&format!(
+            "client_port={}-{}",
+            target.port(),
+            target.port() + 1
+        )));
+        let stranger = UdpSocket::bind("127.0.0.2:0").await.unwrap();
+        let camera = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        stranger.send_to(b"no", target).await.unwrap();
+        camera.send_to(b"yes", target).await.unwrap();
+        let arrived = receive(&[route], home, &mut [0; 100]).await;
+        assert_eq!((&arrived.packet[..], arrived.control), (&b"yes"[..], false));
+    }
+}

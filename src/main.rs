@@ -12,8 +12,18 @@ use porthole::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
+const BAD_CONFIGURATION: u8 = 64;
+
 fn main() -> ExitCode {
-    let config = match Cli::parse().layers().and_then(Config::from_layers) {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version come this way too; a closed terminal is nothing to tell of.
+            let _ = e.print();
+            return ExitCode::from(if e.use_stderr() { BAD_CONFIGURATION } else { 0 });
+        }
+    };
+    let config = match cli.layers().and_then(Config::from_layers) {
         Ok(config) => config,
         Err(e) => return complain(&e),
     };
@@ -73,9 +83,6 @@ async fn told_to_stop() {
 #[expect(clippy::print_stderr, reason = "logs may not have been started")]
 fn complain(error: &Error) -> ExitCode {
     eprintln!("porthole: {}", error.chain());
-    ExitCode::from(if error.kind() == ErrorKind::InvalidArgument {
-        64
-    } else {
-        1
-    })
+    let bad = error.kind() == ErrorKind::InvalidArgument;
+    ExitCode::from(if bad { BAD_CONFIGURATION } else { 1 })
 }

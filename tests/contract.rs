@@ -1,4 +1,4 @@
-//! What the server promises in files: `openapi.yaml`, `config.example.yaml`, `README.md`; and the
+//! What the server promises in files: `openapi.yaml`, `porthole.example.yaml`, `README.md`; and the
 //! bytes of its answers, asked in process.
 
 use std::collections::BTreeSet;
@@ -63,9 +63,9 @@ fn every_table_entry_is_in_the_readme() {
 
 #[test]
 fn the_example_configuration_is_valid_and_names_every_key() {
-    let text = file("config.example.yaml");
-    let layer = Layer::parse(&text).expect("config.example.yaml is valid");
-    Config::from_layers([layer]).expect("config.example.yaml is usable");
+    let text = file("porthole.example.yaml");
+    let layer = Layer::parse(&text).expect("porthole.example.yaml is valid");
+    Config::from_layers([layer]).expect("porthole.example.yaml is usable");
     for key in [
         "listen",
         "log",
@@ -78,7 +78,7 @@ fn the_example_configuration_is_valid_and_names_every_key() {
     ] {
         assert!(
             text.contains(&format!("{key}:")),
-            "config.example.yaml lacks {key}"
+            "porthole.example.yaml lacks {key}"
         );
     }
 }

@@ -33,11 +33,13 @@ export class CameraList {
       this.#cards.delete(name);
     }
     cameras.forEach((camera, index) => {
-      const { item, dot, words } = this.#card(camera.name);
+      const { item, button, dot, words } = this.#card(camera.name);
       // Moving a node that is in its place already would take the focus from it.
       const there = this.#list.children[index] ?? null;
       if (there !== item) this.#list.insertBefore(item, there);
       dot.dataset.state = camera.state;
+      // A camera that somebody opened by its URL is listed masked; nobody else can play it.
+      button.disabled = camera.named === false;
       say(words, wordsFor(camera));
     });
     this.mark(this.#current);

@@ -26,6 +26,9 @@ pub fn folder() -> &'static Path {
 /// Scratch space that survives between runs: generated media, virtual environments, screenshots.
 ///
 /// `TEST_CACHE`, or `.cache/tests` in the repository.
+///
+/// # Panics
+/// When the folder cannot be made.
 #[must_use]
 pub fn cache() -> PathBuf {
     let cache = std::env::var_os("TEST_CACHE")

@@ -129,6 +129,9 @@ impl Server {
     }
 
     /// Everything that the server printed until now, standard output and error together.
+    ///
+    /// # Panics
+    /// When a reader of the server's output has panicked.
     #[must_use]
     pub fn log(&self) -> String {
         self.log

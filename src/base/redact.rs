@@ -112,6 +112,12 @@ impl SourceUrl {
             return Self::opaque(&scheme, rest);
         };
         let (credentials, rest) = split_credentials(after);
+        if credentials
+            .as_ref()
+            .is_some_and(|c| c.user.reveal() == "***")
+        {
+            return invalid("is masked (***); write it with the user name and password");
+        }
         let (location, fragment) = rest.split_once('#').unwrap_or((rest, ""));
         let Ok(mut url) = Url::parse(&format!("{scheme}://{location}")) else {
             return invalid("is not a URL; it should look like rtsp://user:password@host:554/path");
@@ -129,7 +135,11 @@ impl SourceUrl {
         }
         let options = options_of(fragment);
         let shown = shown(&url, credentials.is_some());
-        let mut key = normal_escapes(url.as_str());
+        // Sent in the plain spelling too: cameras compare paths letter by letter.
+        if let Ok(plain) = Url::parse(&normal_escapes(url.as_str())) {
+            url = plain;
+        }
+        let mut key = url.to_string();
         if url.path().is_empty() {
             key.push('/');
         }
@@ -233,15 +243,24 @@ impl fmt::Debug for SourceUrl {
 /// Splits what follows `//` into credentials and the rest.
 fn split_credentials(after: &str) -> (Option<Credentials>, &str) {
     let authority = after.split(['/', '?', '#']).next().unwrap_or(after);
-    // A `/` in an unescaped password ends the authority early; what is left of it is then no
-    // `host:port`, and the last `@` of all is the one that counts.
-    let at = authority.rfind('@').or_else(|| {
-        let port = authority
-            .rsplit_once(':')
-            .filter(|(host, _)| !host.starts_with('['));
-        let odd = port.is_some_and(|(_, port)| port.parse::<u16>().is_err() && !port.is_empty());
-        odd.then(|| after.rfind('@')).flatten()
-    });
+    // A `/` in an unescaped password ends the authority early. Then what stands for the host is
+    // hardly one, and what follows the last `@` of all is.
+    let at = match (authority.rfind('@'), after.rfind('@')) {
+        (found, Some(last)) if found != Some(last) => {
+            let host = &authority[found.map_or(0, |at| at + 1)..];
+            let later = after[last + 1..]
+                .split(['/', '?', '#'])
+                .next()
+                .unwrap_or_default();
+            let misread = !is_plausible_host(host) && is_plausible_host(later);
+            if misread || !has_valid_port(host) {
+                Some(last)
+            } else {
+                found
+            }
+        }
+        (found, _) => found,
+    };
     let Some(at) = at else {
         return (None, after);
     };
@@ -252,6 +271,22 @@ fn split_credentials(after: &str) -> (Option<Credentials>, &str) {
         password: Secret::new(percent_decode(password)),
     };
     ((!userinfo.is_empty()).then_some(credentials), rest)
+}
+
+/// Whether `host:port` looks like a host that people write: an address, or a name with a dot.
+fn is_plausible_host(authority: &str) -> bool {
+    has_valid_port(authority)
+        && (authority.starts_with('[')
+            || authority.starts_with("localhost")
+            || authority.contains('.') && !authority.contains('@'))
+}
+
+fn has_valid_port(authority: &str) -> bool {
+    if authority.starts_with('[') {
+        return true;
+    }
+    let port = authority.rsplit_once(':').map(|(_, port)| port);
+    port.is_none_or(|port| port.is_empty() || port.parse::<u16>().is_ok())
 }
 
 /// Decodes `%XX`; a percent sign without two hex digits stays as it is.
@@ -321,12 +356,31 @@ fn shown(url: &Url, has_credentials: bool) -> String {
             .collect();
         shown.set_query(Some(&masked.join("&")));
     }
+    // What looks like credentials in the path may be some: a password with unescaped `/` and `@`.
+    let path = match url.path().rfind('@') {
+        Some(at) if url.path()[..at].contains(':') => format!("/***{}", &url.path()[at..]),
+        _ => mask_path(url.path()),
+    };
+    shown.set_path(&path);
     let text = shown.as_str();
     if has_credentials {
         text.replacen("://", "://***@", 1)
     } else {
         text.to_owned()
     }
+}
+
+/// Masks `password=…` in a path, where one family of cameras wants it.
+fn mask_path(path: &str) -> String {
+    let lower = path.to_ascii_lowercase();
+    let Some(at) = lower.find("password=") else {
+        return path.to_owned();
+    };
+    let value = at + "password=".len();
+    let end = path[value..]
+        .find(['_', '&', '/'])
+        .map_or(path.len(), |end| value + end);
+    format!("{}***{}", &path[..value], &path[end..])
 }
 
 #[cfg(test)]
@@ -385,6 +439,16 @@ mod tests {
         expect("rtsp://u:p@ss:0%@h:8554/x", "p@ss:0%");
         expect("rtsp://u:p/w?#@h:8554/x", "p/w?#");
         expect("rtsp://u:@h:8554/x", "");
+        for (text, password) in [
+            ("rtsp://u:p@ss/w:0@10.0.0.5/x", "p@ss/w:0"),
+            ("rtsp://u:12/x@10.0.0.5/x", "12/x"),
+        ] {
+            let (_, got, request) = credentials(text);
+            assert_eq!(
+                (got.as_str(), request.as_str()),
+                (password, "rtsp://10.0.0.5/x")
+            );
+        }
     }
 
     #[test]
@@ -406,6 +470,18 @@ mod tests {
             !printed.contains("hunter2") && !printed.contains("admin"),
             "{printed}"
         );
+    }
+
+    #[test]
+    fn secrets_in_paths_are_masked_and_masks_are_not_urls() {
+        let shown = |text: &str| url(text).to_string();
+        assert_eq!(
+            shown("rtsp://h/user=admin_password=tlJw_channel=1.sdp"),
+            "rtsp://h/user=admin_password=***_channel=1.sdp"
+        );
+        assert_eq!(shown("rtsp://h/cam@1"), "rtsp://h/cam@1");
+        assert!(!shown("rtsp://u:p@ss/w:0@h/x").contains("w:0"));
+        assert!(SourceUrl::parse("rtsp://***@h/x").is_err());
     }
 
     #[test]

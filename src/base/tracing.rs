@@ -21,7 +21,7 @@ pub enum Level {
 
 /// Sends logs of this program at `level` to standard error.
 ///
-/// Libraries stay at warnings: their lower levels print whole protocol messages, which carry
+/// Libraries stay at errors: their lower levels print whole protocol messages, which carry
 /// credentials.
 pub fn start(level: Level) {
     let own = format!("{level:?}").to_lowercase();

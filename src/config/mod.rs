@@ -52,13 +52,14 @@ pub enum Listen {
 }
 
 impl Listen {
-    /// The addresses to bind, of which at least one must succeed.
+    /// The addresses to bind, of which the first that can be had is enough.
     #[must_use]
     pub fn addresses(self) -> Vec<SocketAddr> {
         match self {
+            // The first takes IPv4 too; the second is for machines without IPv6.
             Self::Everywhere(port) => vec![
-                (Ipv4Addr::UNSPECIFIED, port).into(),
                 (Ipv6Addr::UNSPECIFIED, port).into(),
+                (Ipv4Addr::UNSPECIFIED, port).into(),
             ],
             Self::At(address) => vec![address],
         }
@@ -108,7 +109,7 @@ impl Config {
         for (name, camera) in layer.cameras.unwrap_or_default() {
             if !is_name(&name) {
                 faults.push(format!(
-                    "cameras: the name {name:?} should have 1 to 128 letters, digits and . _ ~ -"
+                    "cameras: the name {name:?} should have 1 to 128 characters, none of them / ? # % \\"
                 ));
                 continue;
             }
@@ -150,10 +151,10 @@ fn listen(text: &str) -> Result<Listen, String> {
     })
 }
 
-/// Whether `name` can stand in a path without escapes.
+/// Whether `name` can stand in a path as one segment.
 fn is_name(name: &str) -> bool {
-    let ordinary = |c: char| c.is_ascii_alphanumeric() || "._~-".contains(c);
-    (1..=128).contains(&name.len()) && name.chars().all(ordinary) && !name.starts_with("..")
+    let strange = |c: char| c.is_control() || "/?#%\\".contains(c);
+    (1..=128).contains(&name.len()) && !name.contains(strange) && name != "." && name != ".."
 }
 
 #[cfg(test)]

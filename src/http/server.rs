@@ -1,8 +1,12 @@
 //! The HTTP server: listens, mounts every flavour and page.
 
-use std::{net::TcpListener, time::Duration};
+use std::{
+    net::{SocketAddr, TcpListener},
+    time::Duration,
+};
 
 use actix_web::{App, HttpServer, dev::Server, middleware::from_fn, web};
+use socket2::{Domain, Socket, Type};
 
 use super::{guard::guard, page, status};
 use crate::{
@@ -14,6 +18,8 @@ use crate::{
 
 /// Threads for requests. They only read and write text; media has its own.
 const WORKERS: usize = 2;
+/// Connections that wait to be taken.
+const BACKLOG: i32 = 1024;
 /// Connections of one worker.
 const CONNECTIONS_MAX: usize = 512;
 const HEADER_LIMIT: Duration = Duration::from_secs(5);
@@ -33,9 +39,17 @@ pub fn routes() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// `Unavailable` when that is taken or not ours.
 pub fn bind(config: &Config) -> Result<TcpListener, Error> {
     let addresses = config.listen.addresses();
-    let bound = TcpListener::bind(addresses.as_slice());
+    let mut bound = addresses.iter().map(|address| listen(*address));
+    let first = bound
+        .next()
+        .unwrap_or_else(|| Err(std::io::Error::other("no address")));
+    // The next address is for machines that do not know the first kind, not for a taken port.
+    let bound = first.or_else(|e| match e.kind() {
+        std::io::ErrorKind::AddrInUse => Err(e),
+        _ => bound.next().unwrap_or(Err(e)),
+    });
     bound.map_err(|e| {
-        let port = addresses.first().map_or(0, std::net::SocketAddr::port);
+        let port = addresses.first().map_or(0, SocketAddr::port);
         Error::new(
             ErrorKind::Unavailable,
             format!(
@@ -44,6 +58,20 @@ pub fn bind(config: &Config) -> Result<TcpListener, Error> {
             ),
         )
     })
+}
+
+/// Listens on one address; the unspecified IPv6 address takes IPv4 as well, whatever the system's
+/// default is.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    // A restart must not wait for connections of the last run to time out.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
 }
 
 /// Serves on `listener` until it is stopped through its handle.

@@ -10,33 +10,38 @@ pub const ROUTES: &[(&str, &str)] = &[("GET", "/cameras"), ("GET", "/health")];
 
 /// Mounts [`ROUTES`].
 pub fn mount(routes: &mut web::ServiceConfig) {
-    routes
-        .route("/cameras", web::get().to(cameras))
-        .route("/health", web::get().to(health));
+    let cameras = web::resource("/cameras")
+        .route(web::get().to(cameras))
+        .route(web::head().to(cameras));
+    let health = web::resource("/health")
+        .route(web::get().to(health))
+        .route(web::head().to(health));
+    routes.service(cameras).service(health);
 }
 
 /// Cameras with a name, then those that somebody opened by URL. Never a credential.
 async fn cameras(context: web::Data<Context>) -> HttpResponse {
+    let cameras = &context.config.cameras;
     let mut running = context.directory.list();
-    let mut listed: Vec<_> = context
-        .config
-        .cameras
+    let mut listed: Vec<_> = cameras
         .iter()
         .map(|(name, camera)| {
-            let found = running.iter().position(|listed| listed.url == camera.url);
-            entry(name, found.map(|at| running.swap_remove(at)).as_ref())
+            let found = running.iter().find(|listed| listed.url == camera.url);
+            entry(name, true, found)
         })
         .collect();
+    running.retain(|open| cameras.values().all(|camera| camera.url != open.url));
     running.sort_by_key(|listed| listed.url.to_string());
     listed.extend(
         running
             .iter()
-            .map(|open| entry(&open.url.to_string(), Some(open))),
+            .map(|open| entry(&open.url.to_string(), false, Some(open))),
     );
     HttpResponse::Ok().json(json!({ "cameras": listed }))
 }
 
-fn entry(name: &str, running: Option<&Listed>) -> Value {
+/// `named` tells whether the camera can be played by its name; a masked URL cannot.
+fn entry(name: &str, named: bool, running: Option<&Listed>) -> Value {
     let (state, error) = match running.map(|listed| &listed.state) {
         None => ("idle", None),
         Some(State::Connecting) => ("connecting", None),
@@ -45,6 +50,7 @@ fn entry(name: &str, running: Option<&Listed>) -> Value {
     };
     json!({
         "name": name,
+        "named": named,
         "state": state,
         "viewers": running.map_or(0, |listed| listed.viewers),
         "error": error,

@@ -85,7 +85,8 @@ pub async fn accept(context: &Context, offer: Offer) -> Result<Answer, Error> {
     context.tasks.run("offer", work).await?
 }
 
-/// The camera that a client names: by the name it has in the configuration, or by its URL.
+/// The camera that a client names, by the name it has in the configuration or by its URL, and
+/// whether its sound is wanted.
 ///
 /// # Errors
 /// `NotFound` for an unknown name, `InvalidArgument` for a broken URL.
@@ -103,7 +104,13 @@ pub fn find(context: &Context, source: &str) -> Result<(SourceUrl, bool), Error>
             ),
         ));
     }
-    Ok((SourceUrl::parse(source)?, true))
+    let url = SourceUrl::parse(source)?;
+    // Home Assistant sends URLs only: the settings of a camera count for its URL as well.
+    let cameras = &mut context.config.cameras.values();
+    let audio = cameras
+        .find(|camera| camera.url == url)
+        .is_none_or(|camera| camera.audio);
+    Ok((url, audio))
 }
 
 /// Waits until a camera has announced its tracks. The camera stays open for a while afterwards.

@@ -68,7 +68,7 @@ impl Plan {
     }
 }
 
-/// Feedback that we act on.
+/// Feedback that we understand: lost packets are sent again; a key frame comes with the camera's next.
 const FEEDBACK: [&str; 2] = ["nack", "nack pli"];
 
 /// Matches what a camera has with what a browser takes. Sections keep their order and number; each

@@ -1,7 +1,7 @@
 //! [`Peer`]: one connection to a browser, made by the `webrtc` crate.
 //!
 //! That crate is shown a small offer of our own, with just the sections that we accept and one codec
-//! in each; the answer that the browser gets is written by [`answer`](super::answer). So whatever
+//! in each; the answer that the browser gets is written by [`answer`]. So whatever
 //! browsers put into their offers stays outside, and the engine can be replaced.
 
 use std::{
@@ -17,7 +17,7 @@ use rtc::{
     ice::mdns::MulticastDnsMode,
     interceptor::{NackResponderBuilder, Slot},
     media_stream::MediaStreamTrack,
-    peer_connection::transport::RTCDtlsRole,
+    peer_connection::transport::{RTCDtlsRole, RTCDtlsTransportState},
     rtcp::{
         self,
         sender_report::SenderReport,
@@ -39,6 +39,7 @@ use webrtc_rs::{
         RTCConfigurationBuilder, RTCIceGatheringState, RTCPeerConnectionState,
         RTCSessionDescription, Registry, SettingEngineBuilder,
     },
+    rtp_transceiver::RtpSender,
 };
 
 use crate::{
@@ -62,6 +63,8 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 const DISCONNECTED_AFTER: Duration = Duration::from_secs(5);
 const FAILED_AFTER: Duration = Duration::from_secs(7);
 const KEEPALIVE: Duration = Duration::from_secs(2);
+/// How often it is asked whether the browser has said goodbye.
+const GOODBYE_INTERVAL: Duration = Duration::from_millis(250);
 /// Sockets for one viewer: one for each address of this machine, up to this.
 const ADDRESSES_MAX: usize = 8;
 
@@ -82,6 +85,7 @@ pub struct Peer {
     closed: bool,
     connection: Arc<dyn PeerConnection>,
     tracks: Vec<Arc<TrackLocalStaticRTP>>,
+    senders: Vec<Arc<dyn RtpSender>>,
     state: watch::Receiver<PeerState>,
 }
 
@@ -147,10 +151,39 @@ impl Peer {
         Ok((peer, text))
     }
 
-    /// Waits until `wanted` holds, and gives the state. A dead engine counts as gone.
-    pub async fn until(&mut self, wanted: impl Fn(PeerState) -> bool) -> PeerState {
-        let state = self.state.wait_for(|state| wanted(*state)).await;
-        state.map_or(PeerState::Gone, |state| *state)
+    /// Waits until the browser is connected, or gone. A dead engine counts as gone.
+    pub async fn settled(&self) -> PeerState {
+        let mut state = self.state.clone();
+        let settled = state
+            .wait_for(|state| *state != PeerState::Connecting)
+            .await;
+        settled.map_or(PeerState::Gone, |state| *state)
+    }
+
+    /// Waits until the browser is gone: it said so, or has been silent for too long.
+    pub async fn gone(&self) {
+        let mut state = self.state.clone();
+        let lost = state.wait_for(|state| *state == PeerState::Gone);
+        let mut lost = std::pin::pin!(lost);
+        // The engine keeps a goodbye (the DTLS alert close_notify) to itself: it has to be asked.
+        while tokio::time::timeout(GOODBYE_INTERVAL, &mut lost)
+            .await
+            .is_err()
+        {
+            if self.said_goodbye().await {
+                return;
+            }
+        }
+    }
+
+    async fn said_goodbye(&self) -> bool {
+        let Some(sender) = self.senders.first() else {
+            return false;
+        };
+        match sender.transport().await {
+            Ok(Some(dtls)) => matches!(dtls.state().await, Ok(RTCDtlsTransportState::Closed)),
+            Ok(None) | Err(_) => false,
+        }
     }
 
     /// Sends one payload; false when the engine takes none any more.
@@ -241,6 +274,7 @@ impl Peer {
             closed: false,
             connection: Arc::new(connection),
             tracks: Vec::new(),
+            senders: Vec::new(),
             state,
         };
         Ok((peer, gathered))
@@ -265,10 +299,8 @@ impl Peer {
                 vec![encoding],
             )));
             let local: Arc<dyn TrackLocal> = track.clone();
-            self.connection
-                .add_track(local)
-                .await
-                .map_err(engine_failed)?;
+            let sender = self.connection.add_track(local).await;
+            self.senders.push(sender.map_err(engine_failed)?);
             self.tracks.push(track);
         }
         Ok(())

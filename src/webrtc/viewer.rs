@@ -65,7 +65,7 @@ pub struct Summary {
 /// Plays `hub` to `peer` until one of the two ends or `stop` fires; then closes the peer.
 pub async fn play(
     hub: &Hub,
-    mut peer: Peer,
+    peer: Peer,
     lanes: &mut [Lane],
     stop: &CancellationToken,
 ) -> (End, Summary) {
@@ -73,20 +73,15 @@ pub async fn play(
     let end = tokio::select! {
         biased;
         () = stop.cancelled() => End::Stopped,
-        end = feed(hub, &mut peer, lanes, &mut summary) => end,
+        end = feed(hub, &peer, lanes, &mut summary) => end,
     };
     peer.close().await;
     (end, summary)
 }
 
-async fn feed(hub: &Hub, peer: &mut Peer, lanes: &mut [Lane], summary: &mut Summary) -> End {
+async fn feed(hub: &Hub, peer: &Peer, lanes: &mut [Lane], summary: &mut Summary) -> End {
     let answered = Instant::now();
-    match timeout(
-        CONNECT_LIMIT,
-        peer.until(|state| state != PeerState::Connecting),
-    )
-    .await
-    {
+    match timeout(CONNECT_LIMIT, peer.settled()).await {
         Ok(PeerState::Connected) => {}
         Ok(_) | Err(_) => return End::NeverConnected,
     }
@@ -95,10 +90,11 @@ async fn feed(hub: &Hub, peer: &mut Peer, lanes: &mut [Lane], summary: &mut Summ
     // Subscribed only now, so that the viewer starts level with the camera.
     let mut frames = hub.subscribe();
     let hub_start = SystemTime::now() - hub.now();
+    let mut gone = std::pin::pin!(peer.gone());
     loop {
         let next = tokio::select! {
             biased;
-            _ = peer.until(|state| state == PeerState::Gone) => return End::PeerGone,
+            () = &mut gone => return End::PeerGone,
             next = frames.next() => next,
         };
         let frame = match next {

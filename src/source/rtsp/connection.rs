@@ -196,10 +196,10 @@ mod tests {
             loop {
                 match connection.next().await {
                     Ok(Incoming::Data { channel, packet }) => {
-                        seen.push(format!("${channel} {}", packet.len()))
+                        seen.push(format!("${channel} {}", packet.len()));
                     }
                     Ok(Incoming::Response(r, body)) => {
-                        seen.push(format!("{} {}", r.status_code.as_u16(), body.len()))
+                        seen.push(format!("{} {}", r.status_code.as_u16(), body.len()));
                     }
                     Ok(Incoming::Request(r)) => seen.push(r.method.to_string()),
                     Err(fault) => return (seen, fault),

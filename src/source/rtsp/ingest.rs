@@ -64,15 +64,15 @@ impl Ingest {
     }
 
     /// Takes a packet; whether it carried media.
-    pub(super) fn take(&mut self, arrived: Arrived, out: &Publisher) -> bool {
+    pub(super) fn take(&mut self, arrived: &Arrived, out: &Publisher) -> bool {
         if arrived.control || is_rtcp(&arrived.packet) {
             self.rtcp(arrived.track, &arrived.packet);
             return false;
         }
-        self.rtp(arrived.track, arrived.packet, out)
+        self.rtp(arrived.track, &arrived.packet, out)
     }
 
-    fn rtp(&mut self, index: usize, packet: Bytes, out: &Publisher) -> bool {
+    fn rtp(&mut self, index: usize, packet: &Bytes, out: &Publisher) -> bool {
         let now = out.now();
         let state = &mut self.tracks[index];
         let Some(packet) = state.follower.take(packet) else {

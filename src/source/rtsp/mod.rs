@@ -74,6 +74,12 @@ struct Ends {
 
 impl Rtsp {
     fn new(url: &SourceUrl) -> Result<Self, Error> {
+        if url.host().is_empty() {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "the camera URL has no host; it should look like rtsp://host:554/path",
+            ));
+        }
         let transport = match url.option("transport") {
             None | Some("tcp") => Transport::Tcp,
             Some("udp") => Transport::Udp,
@@ -209,7 +215,7 @@ impl Rtsp {
             let next = next_packet(session, &routes, ends.camera, &mut buffer);
             match timeout_at(silent_at, next).await {
                 Ok(Ok(Some(arrived))) => {
-                    if ingest.take(arrived, out) {
+                    if ingest.take(&arrived, out) {
                         (waiting_for, limit) = ("media", SILENCE_LIMIT);
                         silent_at = Instant::now() + SILENCE_LIMIT;
                     }

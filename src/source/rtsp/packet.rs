@@ -31,8 +31,8 @@ impl Follower {
     ///
     /// A new source, and a jump backwards, count as a loss: what follows does not belong to what
     /// came before.
-    pub(super) fn take(&mut self, packet: Bytes) -> Option<Packet> {
-        let header = Header::read(&packet)?;
+    pub(super) fn take(&mut self, packet: &Bytes) -> Option<Packet> {
+        let header = Header::read(packet)?;
         if COMFORT_NOISE.contains(&header.payload_type) {
             return None;
         }
@@ -137,7 +137,7 @@ mod tests {
         let mut follower = Follower::default();
         packets
             .iter()
-            .map(|(ssrc, seq, time)| follower.take(packet(*ssrc, *seq, *time)))
+            .map(|(ssrc, seq, time)| follower.take(&packet(*ssrc, *seq, *time)))
             .map(|taken| taken.map(|p| (p.time, p.lost)))
             .collect()
     }
@@ -186,7 +186,7 @@ mod tests {
         bytes.extend([0; 4]);
         bytes.extend([0xbe, 0xde, 0, 1, 9, 9, 9, 9]);
         bytes.extend([42, 43, 0, 2]);
-        let taken = Follower::default().take(bytes.into()).unwrap();
+        let taken = Follower::default().take(&bytes.into()).unwrap();
         assert_eq!(&taken.payload[..], [42, 43]);
         assert!(taken.marker);
     }
@@ -196,7 +196,7 @@ mod tests {
         for bytes in [&[][..], &[0x80; 11], &[0x00; 20], &[0x9f; 13], &[0xb0; 13]] {
             assert!(
                 Follower::default()
-                    .take(Bytes::copy_from_slice(bytes))
+                    .take(&Bytes::copy_from_slice(bytes))
                     .is_none()
             );
         }

@@ -21,7 +21,7 @@ const EARLY_MAX: usize = 512;
 /// ([RFC 2326 §12.37]).
 ///
 /// [RFC 2326 §12.37]: https://datatracker.ietf.org/doc/html/rfc2326#section-12.37
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Why a request has failed.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ impl Session {
         let url = self.source.request_url().clone();
         let accept = [(HeaderName::ACCEPT, "application/sdp".to_owned())];
         let (response, body) = self.request(Method::DESCRIBE, &url, &accept).await?;
-        let header = |name: &str| response.headers.get(name).map(|v| v.to_string());
+        let header = |name: &str| response.headers.get(name).map(ToString::to_string);
         let base = header("Content-Base")
             .or_else(|| header("Content-Location"))
             .filter(|base| !base.trim().is_empty())
@@ -121,7 +121,7 @@ impl Session {
             self.enter(&session.to_string());
         }
         let chosen = response.headers.get("Transport");
-        Ok(chosen.map_or(transport, |chosen| chosen.to_string()))
+        Ok(chosen.map_or(transport, ToString::to_string))
     }
 
     /// PLAY of everything that was set up.
@@ -322,17 +322,12 @@ impl Session {
             StatusCode::SESSION_NOT_FOUND => {
                 return Err(Failure::Status(454, response.reason_phrase.clone()));
             }
-            StatusCode::UNAUTHORIZED => {
-                if self.challenged(response) {
-                    self.keepalive.due = Some(Instant::now() + Duration::from_secs(1));
-                }
+            StatusCode::UNAUTHORIZED if self.challenged(response) => {
+                self.keepalive.due = Some(Instant::now() + Duration::from_secs(1));
             }
             _ => {}
         }
-        let public = response
-            .headers
-            .get("Public")
-            .map(|public| public.to_string());
+        let public = response.headers.get("Public").map(ToString::to_string);
         if public.is_some_and(|public| public.contains("GET_PARAMETER")) {
             self.keepalive.method = Method::GET_PARAMETER;
         }

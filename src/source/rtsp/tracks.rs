@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn controls_are_appended_even_after_a_query() {
-        let url = |base, control| control_url(base, control).unwrap().to_string();
+        let url = |base: &str, control: &str| control_url(base, control).unwrap().to_string();
         let dahua = "rtsp://h/cam/realmonitor?channel=1&subtype=0";
         assert_eq!(
             url(&format!("{dahua}/"), "trackID=0"),

@@ -1,5 +1,7 @@
 //! What one published frame costs with more and more subscribers, and what cutting it costs.
 
+#![expect(missing_docs, reason = "criterion's macro writes a public function")]
+
 use std::{hint::black_box, time::Duration};
 
 use bytes::Bytes;

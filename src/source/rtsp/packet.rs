@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     fn packet(ssrc: u32, sequence: u16, timestamp: u32) -> Bytes {
-        let mut bytes = vec![0x80, 0x80 | 96];
+        let mut bytes = vec![0x80, 0xe0];
         bytes.extend(sequence.to_be_bytes());
         bytes.extend(timestamp.to_be_bytes());
         bytes.extend(ssrc.to_be_bytes());

@@ -1,7 +1,7 @@
 //! `rtsp://` cameras: one connection from DESCRIBE to TEARDOWN, RTP packets to frames.
 //!
-//! [`connection`] frames messages over a stream of bytes, [`session`] speaks the protocol,
-//! [`transport`] and [`packet`] bring RTP in order, [`ingest`] makes frames of it.
+//! `connection` frames messages over a stream of bytes, `session` speaks the protocol, `transport`
+//! and `packet` bring RTP in order, `ingest` makes frames of it.
 
 mod connection;
 mod diagnose;

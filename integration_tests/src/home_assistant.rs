@@ -324,36 +324,26 @@ fn configure(folder: &Path, port: u16, cameras: &[(&str, &str)]) {
     }
 }
 
+async fn json_of(request: reqwest::RequestBuilder) -> Result<Value, String> {
+    let reply = request.send().await.map_err(|e| e.to_string())?;
+    reply.json().await.map_err(|e| e.to_string())
+}
+
 /// Logs in as the only user, which needs no password from a trusted network, and gives a token.
 async fn log_in(http: &reqwest::Client, base: &str) -> Result<String, String> {
-    let failed = |e: reqwest::Error| e.to_string();
     let flow = json!({
         "client_id": format!("{base}/"),
         "redirect_uri": format!("{base}/?auth_callback=1"),
         "handler": ["trusted_networks", null],
     });
-    let request = http.post(format!("{base}/auth/login_flow")).json(&flow);
-    let flow: Value = request
-        .send()
-        .await
-        .map_err(failed)?
-        .json()
-        .await
-        .map_err(failed)?;
+    let flow = json_of(http.post(format!("{base}/auth/login_flow")).json(&flow)).await?;
     let code = flow["result"].as_str().ok_or_else(|| flow.to_string())?;
     let form = [
         ("grant_type", "authorization_code"),
         ("code", code),
         ("client_id", &format!("{base}/")),
     ];
-    let request = http.post(format!("{base}/auth/token")).form(&form);
-    let token: Value = request
-        .send()
-        .await
-        .map_err(failed)?
-        .json()
-        .await
-        .map_err(failed)?;
+    let token = json_of(http.post(format!("{base}/auth/token")).form(&form)).await?;
     token["access_token"]
         .as_str()
         .map(str::to_owned)

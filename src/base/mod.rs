@@ -4,10 +4,12 @@ pub mod backoff;
 pub mod error;
 pub mod id;
 pub mod redact;
+pub mod source_url;
 pub mod tasks;
 pub mod tracing;
 
 pub use error::{Error, ErrorKind};
 pub use id::SessionId;
-pub use redact::{Secret, SourceUrl};
+pub use redact::{Credentials, Secret};
+pub use source_url::SourceUrl;
 pub use tasks::Tasks;

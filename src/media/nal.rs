@@ -33,6 +33,36 @@ impl NalType {
     }
 }
 
+/// Whether a slice is coded without reference to other pictures (H.264 table 7-6: 2, 4, 7, 9).
+#[must_use]
+pub fn is_intra_slice(nal: &[u8]) -> bool {
+    let mut at = 8;
+    let _first_macroblock = unsigned_exp_golomb(nal, &mut at);
+    matches!(unsigned_exp_golomb(nal, &mut at), Some(2 | 4 | 7 | 9))
+}
+
+/// Reads `ue(v)` of H.264 §9.1 at bit position `at` and moves it on.
+pub(super) fn unsigned_exp_golomb(data: &[u8], at: &mut usize) -> Option<u32> {
+    let mut bit = || {
+        let byte = data.get(*at / 8)?;
+        let bit = (byte >> (7 - *at % 8)) & 1;
+        *at += 1;
+        Some(u32::from(bit))
+    };
+    let mut zeros = 0;
+    while bit()? == 0 {
+        zeros += 1;
+        if zeros > 20 {
+            return None;
+        }
+    }
+    let mut value = 1;
+    for _ in 0..zeros {
+        value = value << 1 | bit()?;
+    }
+    Some(value - 1)
+}
+
 /// The NAL units of an Annex B byte stream (H.264 annex B), without start codes and the zero bytes
 /// before them.
 pub fn annex_b(stream: &[u8]) -> impl Iterator<Item = &[u8]> {

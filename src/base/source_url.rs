@@ -1,0 +1,470 @@
+//! [`SourceUrl`]: where media comes from, in a form that cannot print its secrets.
+
+use std::{
+    fmt::{self, Write as _},
+    sync::Arc,
+};
+
+use url::Url;
+
+use super::{Credentials, Error, ErrorKind, Secret};
+
+/// Where media comes from: a URL whose credentials and secret query values are never printed.
+///
+/// Two spellings of one URL are equal: case of scheme and host, the default port, percent-encoding
+/// of ordinary characters ([RFC 3986 §6.2.2]) do not count. Credentials do: who does not know the
+/// password must not share the picture of one who does.
+///
+/// [RFC 3986 §6.2.2]: https://datatracker.ietf.org/doc/html/rfc3986#section-6.2.2
+#[derive(Clone)]
+pub struct SourceUrl(Arc<Parts>);
+
+struct Parts {
+    url: Url,
+    credentials: Option<Credentials>,
+    options: Vec<(String, String)>,
+    key: String,
+    shown: String,
+}
+
+/// Longest URL accepted, in bytes. Signed camera links of cloud services stay below 2 KiB.
+const URL_MAX: usize = 4096;
+
+/// Query keys whose values are credentials on some camera.
+const SECRET_KEYS: [&str; 13] = [
+    "password", "passwd", "passw", "pwd", "pass", "psw", "token", "key", "auth", "user", "usr",
+    "username", "secret",
+];
+
+impl SourceUrl {
+    /// Reads a URL as a person or a program wrote it.
+    ///
+    /// A password may contain unescaped `@`, `/`, `?` or `#`: the last `@` of what can be the
+    /// authority ends it. What follows `#` is a list of options for us, `name=value` joined by `#`
+    /// or `&`, and is not sent to the camera.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it is no URL, too long, or has control characters or spaces, with
+    /// which a URL could smuggle lines into the camera's protocol.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let invalid = |what: &str| {
+            Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("the camera URL {what}"),
+            ))
+        };
+        let text = text.trim_matches(' ');
+        if text.len() > URL_MAX {
+            return invalid(&format!("is longer than {URL_MAX} bytes"));
+        }
+        if text.chars().any(char::is_control) {
+            return invalid(
+                "contains control characters such as line breaks; remove them (a password may \
+                 carry them percent-encoded)",
+            );
+        }
+        if text.contains(char::is_whitespace) {
+            return invalid("contains a space; write it as %20");
+        }
+        let Some((scheme, rest)) = text.split_once(':') else {
+            return invalid("has no scheme; it should start with rtsp://");
+        };
+        let scheme = scheme.to_ascii_lowercase();
+        let Some(after) = rest.strip_prefix("//") else {
+            return Self::opaque(&scheme, rest);
+        };
+        let (credentials, rest) = split_credentials(after);
+        if credentials
+            .as_ref()
+            .is_some_and(|c| c.user.reveal() == "***")
+        {
+            return invalid("is masked (***); write it with the user name and password");
+        }
+        let (location, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+        let Ok(mut url) = Url::parse(&format!("{scheme}://{location}")) else {
+            return invalid("is not a URL; it should look like rtsp://user:password@host:554/path");
+        };
+        let Some(host) = url.host_str().filter(|host| !host.is_empty()) else {
+            return invalid("has no host; it should look like rtsp://host:554/path");
+        };
+        let host = host.to_ascii_lowercase();
+        if url.set_host(Some(&host)).is_err() {
+            return invalid("has a host name that cannot be read");
+        }
+        if url.port() == Some(554) {
+            // Cannot fail: the URL has a host.
+            let _ = url.set_port(None);
+        }
+        let options = options_of(fragment);
+        let shown = shown(&url, credentials.is_some());
+        // Sent in the plain spelling too: cameras compare paths letter by letter.
+        if let Ok(plain) = Url::parse(&normal_escapes(url.as_str())) {
+            url = plain;
+        }
+        let mut key = url.to_string();
+        if url.path().is_empty() {
+            key.push('/');
+        }
+        for (name, value) in &options {
+            let _ = write!(key, "\n{name}={value}");
+        }
+        if let Some(Credentials { user, password }) = &credentials {
+            let _ = write!(key, "\n{}\n{}", user.reveal(), password.reveal());
+        }
+        Ok(Self(Arc::new(Parts {
+            url,
+            credentials,
+            options,
+            key,
+            shown,
+        })))
+    }
+
+    /// A URL without `//`, such as `demo:`.
+    fn opaque(scheme: &str, rest: &str) -> Result<Self, Error> {
+        let url = Url::parse(&format!("{scheme}:{rest}")).map_err(|_| {
+            Error::new(
+                ErrorKind::InvalidArgument,
+                "the camera URL cannot be read; it should look like \
+                 rtsp://user:password@host:554/path",
+            )
+        })?;
+        Ok(Self(Arc::new(Parts {
+            shown: format!("{scheme}:"),
+            key: url.as_str().to_owned(),
+            credentials: None,
+            options: Vec::new(),
+            url,
+        })))
+    }
+
+    /// The scheme in lower case, without the colon.
+    #[must_use]
+    pub fn scheme(&self) -> &str {
+        self.0.url.scheme()
+    }
+
+    /// The host as it should be resolved or shown; IPv6 in brackets. Empty for URLs without one.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.0.url.host_str().unwrap_or_default()
+    }
+
+    /// The port, 554 if the URL gives none.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.0.url.port().unwrap_or(554)
+    }
+
+    /// The URL to request, without credentials and options.
+    #[must_use]
+    pub fn request_url(&self) -> &Url {
+        &self.0.url
+    }
+
+    /// User name and password, percent-decoded.
+    #[must_use]
+    pub fn credentials(&self) -> Option<&Credentials> {
+        self.0.credentials.as_ref()
+    }
+
+    /// The value of an option after `#`, as in `#transport=udp`.
+    #[must_use]
+    pub fn option(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.0.options.iter().find(|(key, _)| key == name)?;
+        Some(value)
+    }
+
+    /// Equal for equal sources. Contains the credentials: never print it.
+    #[must_use]
+    pub fn key(&self) -> Secret {
+        Secret::new(self.0.key.clone())
+    }
+}
+
+impl PartialEq for SourceUrl {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.key == other.0.key
+    }
+}
+
+impl Eq for SourceUrl {}
+
+impl fmt::Display for SourceUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.shown)
+    }
+}
+
+impl fmt::Debug for SourceUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.shown)
+    }
+}
+
+/// Splits what follows `//` into credentials and the rest.
+fn split_credentials(after: &str) -> (Option<Credentials>, &str) {
+    let authority = after.split(['/', '?', '#']).next().unwrap_or(after);
+    // A `/` in an unescaped password ends the authority early. Then what stands for the host is
+    // hardly one, and what follows the last `@` of all is.
+    let at = match (authority.rfind('@'), after.rfind('@')) {
+        (found, Some(last)) if found != Some(last) => {
+            let host = &authority[found.map_or(0, |at| at + 1)..];
+            let later = after[last + 1..]
+                .split(['/', '?', '#'])
+                .next()
+                .unwrap_or_default();
+            let misread = !is_plausible_host(host) && is_plausible_host(later);
+            if misread || !has_valid_port(host) {
+                Some(last)
+            } else {
+                found
+            }
+        }
+        (found, _) => found,
+    };
+    let Some(at) = at else {
+        return (None, after);
+    };
+    let (userinfo, rest) = (&after[..at], &after[at + 1..]);
+    let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
+    let credentials = Credentials {
+        user: Secret::new(percent_decode(user)),
+        password: Secret::new(percent_decode(password)),
+    };
+    ((!userinfo.is_empty()).then_some(credentials), rest)
+}
+
+/// Whether `host:port` looks like a host that people write: an address, or a name with a dot.
+fn is_plausible_host(authority: &str) -> bool {
+    has_valid_port(authority)
+        && (authority.starts_with('[')
+            || authority.starts_with("localhost")
+            || authority.contains('.') && !authority.contains('@'))
+}
+
+fn has_valid_port(authority: &str) -> bool {
+    if authority.starts_with('[') {
+        return true;
+    }
+    let port = authority.rsplit_once(':').map(|(_, port)| port);
+    port.is_none_or(|port| port.is_empty() || port.parse::<u16>().is_ok())
+}
+
+/// Decodes `%XX`; a percent sign without two hex digits stays as it is.
+fn percent_decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let hex = bytes
+            .get(at + 1..at + 3)
+            .filter(|hex| bytes[at] == b'%' && hex.iter().all(u8::is_ascii_hexdigit))
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        decoded.push(hex.unwrap_or(bytes[at]));
+        at += if hex.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8(decoded)
+        .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+}
+
+/// Writes escapes of unreserved characters plainly and the other escapes in upper case.
+fn normal_escapes(url: &str) -> String {
+    let mut normal = String::with_capacity(url.len());
+    let mut rest = url;
+    while let Some(at) = rest.find('%') {
+        normal.push_str(&rest[..at]);
+        let escape = rest.get(at + 1..at + 3);
+        match escape.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
+                normal.push(char::from(byte));
+                rest = &rest[at + 3..];
+            }
+            Some(byte) => {
+                let _ = write!(normal, "%{byte:02X}");
+                rest = &rest[at + 3..];
+            }
+            None => {
+                normal.push('%');
+                rest = &rest[at + 1..];
+            }
+        }
+    }
+    normal + rest
+}
+
+fn options_of(fragment: &str) -> Vec<(String, String)> {
+    fragment
+        .split(['#', '&'])
+        .filter(|option| !option.is_empty())
+        .map(|option| option.split_once('=').unwrap_or((option, "")))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_ascii_lowercase()))
+        .collect()
+}
+
+/// The URL for people: no credentials, secret query values masked.
+fn shown(url: &Url, has_credentials: bool) -> String {
+    let mut shown = url.clone();
+    if let Some(query) = url.query() {
+        let masked: Vec<_> = query
+            .split('&')
+            .map(|pair| match pair.split_once('=') {
+                Some((key, _)) if SECRET_KEYS.contains(&key.to_ascii_lowercase().as_str()) => {
+                    format!("{key}=***")
+                }
+                _ => pair.to_owned(),
+            })
+            .collect();
+        shown.set_query(Some(&masked.join("&")));
+    }
+    // What looks like credentials in the path may be some: a password with unescaped `/` and `@`.
+    let path = match url.path().rfind('@') {
+        Some(at) if url.path()[..at].contains(':') => format!("/***{}", &url.path()[at..]),
+        _ => mask_path(url.path()),
+    };
+    shown.set_path(&path);
+    let text = shown.as_str();
+    if has_credentials {
+        text.replacen("://", "://***@", 1)
+    } else {
+        text.to_owned()
+    }
+}
+
+/// Masks `password=…` in a path, where one family of cameras wants it.
+fn mask_path(path: &str) -> String {
+    let lower = path.to_ascii_lowercase();
+    let Some(at) = lower.find("password=") else {
+        return path.to_owned();
+    };
+    let value = at + "password=".len();
+    let end = path[value..]
+        .find(['_', '&', '/'])
+        .map_or(path.len(), |end| value + end);
+    format!("{}***{}", &path[..value], &path[end..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> SourceUrl {
+        SourceUrl::parse(text).unwrap()
+    }
+
+    fn credentials(text: &str) -> (String, String, String) {
+        let url = url(text);
+        let c = url.credentials().unwrap();
+        (
+            c.user.reveal().to_owned(),
+            c.password.reveal().to_owned(),
+            url.request_url().to_string(),
+        )
+    }
+
+    #[test]
+    fn spellings_of_one_url_are_equal() {
+        let plain = url("rtsp://u:p%40w@cam.lan/live/ch1?x=%2F");
+        for spelling in [
+            "RTSP://u:p%40w@CAM.lan:554/live/ch1?x=%2f",
+            "rtsp://u:p@w@cam.lan/l%69ve/ch1?x=%2F",
+            " rtsp://%75:p%40w@cam.lan/live/ch1?x=%2F",
+        ] {
+            assert_eq!(plain, url(spelling), "{spelling}");
+        }
+        assert_eq!(url("rtsp://cam.lan"), url("rtsp://cam.lan/"));
+    }
+
+    #[test]
+    fn another_password_path_or_transport_is_another_source() {
+        let plain = url("rtsp://u:p@cam.lan/live");
+        for other in [
+            "rtsp://u:q@cam.lan/live",
+            "rtsp://cam.lan/live",
+            "rtsp://u:p@cam.lan/live2",
+            "rtsp://u:p@cam.lan:555/live",
+            "rtsp://u:p@cam.lan/live#transport=udp",
+        ] {
+            assert_ne!(plain, url(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_raw_password_ends_at_the_last_at_sign() {
+        let expect = |text: &str, password: &str| {
+            let (user, got, request) = credentials(text);
+            assert_eq!((user.as_str(), got.as_str()), ("u", password), "{text}");
+            assert_eq!(request, "rtsp://h:8554/x", "{text}");
+        };
+        expect("rtsp://u:p%40ss%2Fw%3A0%25@h:8554/x", "p@ss/w:0%");
+        expect("rtsp://u:p@ss:0%@h:8554/x", "p@ss:0%");
+        expect("rtsp://u:p/w?#@h:8554/x", "p/w?#");
+        expect("rtsp://u:@h:8554/x", "");
+        for (text, password) in [
+            ("rtsp://u:p@ss/w:0@10.0.0.5/x", "p@ss/w:0"),
+            ("rtsp://u:12/x@10.0.0.5/x", "12/x"),
+        ] {
+            let (_, got, request) = credentials(text);
+            assert_eq!(
+                (got.as_str(), request.as_str()),
+                (password, "rtsp://10.0.0.5/x")
+            );
+        }
+    }
+
+    #[test]
+    fn an_at_sign_in_the_path_is_not_a_password() {
+        let url = url("rtsp://h:8554/cam@1");
+        assert!(url.credentials().is_none());
+        assert_eq!(url.request_url().path(), "/cam@1");
+    }
+
+    #[test]
+    fn nothing_secret_is_printed() {
+        let url = url("rtsp://admin:hunter2@10.0.0.5/ch1?user=admin&pwd=hunter2&ch=1");
+        let printed = format!("{url} {url:?} {:?}", url.credentials().unwrap().password);
+        assert_eq!(
+            url.to_string(),
+            "rtsp://***@10.0.0.5/ch1?user=***&pwd=***&ch=1"
+        );
+        assert!(
+            !printed.contains("hunter2") && !printed.contains("admin"),
+            "{printed}"
+        );
+    }
+
+    #[test]
+    fn secrets_in_paths_are_masked_and_masks_are_not_urls() {
+        let shown = |text: &str| url(text).to_string();
+        assert_eq!(
+            shown("rtsp://h/user=admin_password=tlJw_channel=1.sdp"),
+            "rtsp://h/user=admin_password=***_channel=1.sdp"
+        );
+        assert_eq!(shown("rtsp://h/cam@1"), "rtsp://h/cam@1");
+        assert!(!shown("rtsp://u:p@ss/w:0@h/x").contains("w:0"));
+        assert!(SourceUrl::parse("rtsp://***@h/x").is_err());
+    }
+
+    #[test]
+    fn options_follow_the_hash_and_stay_here() {
+        let url = url("rtsp://h/x#transport=UDP#backchannel=0");
+        assert_eq!(url.option("transport"), Some("udp"));
+        assert_eq!(url.request_url().as_str(), "rtsp://h/x");
+    }
+
+    #[test]
+    fn a_url_that_could_smuggle_lines_is_refused() {
+        for bad in [
+            "rtsp://h/x\r\nTEARDOWN",
+            "rtsp://h/a b",
+            "rtsp://h/\0",
+            "rtsp:///x",
+            "camera",
+            "",
+        ] {
+            let error = SourceUrl::parse(bad).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{bad:?}");
+        }
+    }
+}

@@ -10,6 +10,7 @@
 
 mod clips;
 mod setup;
+pub mod tls;
 
 use std::{
     process::Stdio,

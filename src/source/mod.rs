@@ -54,9 +54,6 @@ pub fn open(url: &SourceUrl) -> Result<Arc<dyn Source>, Error> {
             .map(|scheme| format!("{scheme}:"))
             .collect();
         let advice = match scheme {
-            "rtsps" | "rtspx" => {
-                "RTSP over TLS is not supported yet; use the camera's rtsp:// address"
-            }
             "http" | "https" => {
                 "use the camera's rtsp:// address, which its web page or manual names"
             }
@@ -88,12 +85,7 @@ mod tests {
 
     #[test]
     fn a_foreign_scheme_is_refused_with_advice() {
-        for url in [
-            "http://cam/x",
-            "rtmp://cam/x",
-            "rtsps://cam/x",
-            "file://cam/x",
-        ] {
+        for url in ["http://cam/x", "rtmp://cam/x", "file://cam/x"] {
             let error = open(&SourceUrl::parse(url).unwrap()).err().unwrap();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{url}");
             assert!(error.to_string().contains("rtsp://"), "{error}");

@@ -11,7 +11,6 @@
 //! - `GET /` shows the page itself instead of leading to it.
 //! - `POST /stream/receiver/…` and `GET /stream/codec/…` tell their failures, where the original replies
 //!   200 with nothing in it.
-//! - Cameras behind TLS are refused, and the error says that they are not supported yet.
 
 mod cameras;
 mod configured;
@@ -255,22 +254,6 @@ async fn a_camera_that_speaks_no_rtsp_is_refused_at_once() {
         refusal(&reply);
         assert_eq!(reply.status, 400, "{camera}: {}", reply.body);
         assert!(reply.took < AT_ONCE, "{camera}: {:?}", reply.took);
-    }
-}
-
-#[tokio::test]
-async fn a_camera_behind_tls_is_refused_for_what_it_is() {
-    let server = Server::start().await;
-    for camera in [
-        "rtsps://127.0.0.1:322/live",
-        "rtsps://localhost/live",
-        "rtspx://127.0.0.1/live",
-    ] {
-        let reply = server.offer(camera, &offer::probe()).await;
-        let error = refusal(&reply);
-        assert_eq!(reply.status, 400, "{camera}: {error}");
-        assert!(error.contains("TLS"), "{camera}: {error}");
-        assert!(error.contains("not supported yet"), "{camera}: {error}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use super::{connection::Fault, session::Failure};
+use super::{connection::Fault, session::Failure, tls};
 use crate::base::{Error, ErrorKind, SourceUrl};
 
 fn unavailable(url: &SourceUrl, what: &str) -> Error {
@@ -22,6 +22,22 @@ pub(super) fn unreachable(url: &SourceUrl, cause: io::Error) -> Error {
                 .to_owned()
         }
         _ => format!("no connection to port {port}; check the address and the port"),
+    };
+    unavailable(url, &what).with_source(cause)
+}
+
+/// TLS could not be agreed on.
+pub(super) fn insecure(url: &SourceUrl, cause: io::Error) -> Error {
+    let what = match tls::certificate_fault(&cause) {
+        Some(fault) => format!(
+            "its TLS certificate is not trusted ({fault}); write rtspx:// instead of rtsps:// to \
+             accept any certificate, or the camera's IP address instead of its name"
+        ),
+        None => format!(
+            "what listens on port {} speaks no TLS that is safe today; check the port, or use \
+             rtsp:// without TLS",
+            url.port()
+        ),
     };
     unavailable(url, &what).with_source(cause)
 }

@@ -1,4 +1,4 @@
-//! `rtsp://` cameras: one connection from DESCRIBE to TEARDOWN, RTP packets to frames.
+//! `rtsp://` cameras, also inside TLS: one connection from DESCRIBE to TEARDOWN, RTP packets to frames.
 //!
 //! `connection` frames messages over a stream of bytes, `session` speaks the protocol, `transport`
 //! and `packet` bring RTP in order, `ingest` makes frames of it.
@@ -8,6 +8,7 @@ mod diagnose;
 mod ingest;
 mod packet;
 mod session;
+mod tls;
 mod tracks;
 mod transport;
 
@@ -25,9 +26,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    connection::Connection,
+    connection::{ByteStream, Connection},
     ingest::Ingest,
     session::{Failure, Session},
+    tls::Trust,
     tracks::{Chosen, control_url},
     transport::{Arrived, Route, Transport},
 };
@@ -38,16 +40,16 @@ use crate::{
     media::sdp::Description,
 };
 
-/// Opens `rtsp://` URLs.
+/// Opens `rtsp://` URLs, and with TLS `rtsps://` and `rtspx://`.
 pub const KIND: SourceKind = SourceKind {
     name: "rtsp",
-    schemes: &["rtsp"],
+    schemes: &["rtsp", "rtsps", "rtspx"],
     open: |url| Ok(Arc::new(Rtsp::new(url)?)),
 };
 
 /// From looking up the name until the first media. Home Assistant gives up after 10 s.
 const OPEN_LIMIT: Duration = Duration::from_secs(7);
-/// Finding the address, and making the connection, each.
+/// Finding the address, making the connection, and agreeing on TLS, each.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 /// DESCRIBE: some cameras wake their encoder first.
 const DESCRIBE_LIMIT: Duration = Duration::from_secs(5);
@@ -63,6 +65,7 @@ const DATAGRAM_MAX: usize = 64 << 10;
 struct Rtsp {
     url: SourceUrl,
     transport: Transport,
+    tls: Option<Trust>,
 }
 
 /// The two ends of the connection to a camera.
@@ -90,9 +93,17 @@ impl Rtsp {
                 ));
             }
         };
+        let tls = Trust::of(url.scheme(), url.host());
+        if tls.is_some() && transport == Transport::Udp {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "a camera behind TLS sends media inside the connection; remove #transport=udp",
+            ));
+        }
         Ok(Self {
             url: url.clone(),
             transport,
+            tls,
         })
     }
 
@@ -124,7 +135,18 @@ impl Rtsp {
             .set_nodelay(true)
             .and_then(|()| Ok((stream.local_addr()?.ip(), stream.peer_addr()?.ip())));
         let (local, camera) = ends.map_err(|e| diagnose::unreachable(&self.url, e))?;
-        let connection = Connection::new(Box::new(stream));
+        let stream: Box<dyn ByteStream> = match self.tls {
+            None => Box::new(stream),
+            Some(trust) => {
+                let handshake = tls::secure(stream, self.url.host(), trust);
+                match timeout(CONNECT_LIMIT, handshake).await {
+                    Ok(Ok(stream)) => Box::new(stream),
+                    Ok(Err(e)) => return Err(diagnose::insecure(&self.url, e)),
+                    Err(_) => return Err(diagnose::silent(&self.url, "TLS", CONNECT_LIMIT)),
+                }
+            }
+        };
+        let connection = Connection::new(stream);
         Ok((
             Session::new(connection, self.url.clone()),
             Ends { local, camera },

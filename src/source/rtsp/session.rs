@@ -95,7 +95,11 @@ impl Session {
 
     /// DESCRIBE.
     pub(super) async fn describe(&mut self) -> Result<Described, Failure> {
-        let url = self.source.request_url().clone();
+        let mut url = self.source.request_url().clone();
+        if url.scheme() == "rtspx" {
+            // Ours alone: cameras know it as rtsps. Cannot fail between two schemes of one kind.
+            let _ = url.set_scheme("rtsps");
+        }
         let accept = [(HeaderName::ACCEPT, "application/sdp".to_owned())];
         let (response, body) = self.request(Method::DESCRIBE, &url, &accept).await?;
         let header = |name: &str| response.headers.get(name).map(ToString::to_string);

@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, time::Duration};
 
 use futures::future::join_all;
 use integration_tests::{
-    camera::{self, Camera},
+    camera::{self, Camera, tls::TlsFront},
     eventually, offer,
     scripted::{Scheme, ScriptedCamera},
     server::{Server, answer_of},
@@ -162,6 +162,34 @@ async fn no_error_tells_a_password() {
         assert!(!reply.body.contains("hunter2"), "{url}: {}", reply.body);
     }
     assert!(!server.log().contains("hunter2"), "{}", server.log());
+}
+
+#[tokio::test]
+async fn a_camera_behind_tls_is_trusted_by_address_and_verified_by_name() {
+    if !camera::installed() {
+        return;
+    }
+    let camera = Camera::h264().with_pcmu().start().await;
+    let front = TlsFront::before(&camera).await;
+    let server = Server::start().await;
+    for (scheme, host) in [("rtsps", "127.0.0.1"), ("rtspx", "localhost")] {
+        let reply = server
+            .offer(&front.url(scheme, host), &offer::probe())
+            .await;
+        assert_answers_the_probe(&answer_of(&reply));
+    }
+    let reply = server
+        .offer(&front.url("rtsps", "localhost"), &offer::probe())
+        .await;
+    let error = refusal(&reply);
+    assert_eq!(reply.status, 502, "{error}");
+    assert!(
+        error.contains("certificate") && error.contains("rtspx://"),
+        "{error}"
+    );
+    let plain = camera.url().replace("rtsp://", "rtsps://");
+    let error = refusal(&server.offer(&plain, &offer::probe()).await);
+    assert!(error.contains("TLS"), "{error}");
 }
 
 #[tokio::test]

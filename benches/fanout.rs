@@ -9,7 +9,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use porthole::{
     hub::{Next, hub},
     media::{
-        Frame, MediaTime, TrackId,
+        Codec, Frame, MediaTime, TrackId,
         rtp::{PAYLOAD_MAX, h264::cut_access_unit},
     },
 };
@@ -20,6 +20,7 @@ const PICTURE: usize = 30_000;
 fn frame(payloads: &[Bytes]) -> Frame {
     Frame {
         track: TrackId(0),
+        codec: Codec::H264(None),
         time: MediaTime(0),
         captured: Duration::ZERO,
         random_access: true,

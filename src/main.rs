@@ -2,7 +2,7 @@
 //!
 //! Exit codes: 0 clean, 1 start failed, 2 something did not end in time, 64 bad configuration.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use clap::Parser;
 use porthole::{
@@ -38,7 +38,10 @@ fn main() -> ExitCode {
             return complain(&error.with_source(e));
         }
     };
-    match runtime.block_on(run(config)) {
+    let end = runtime.block_on(run(config));
+    // A name server that does not answer holds a thread that nothing can stop.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    match end {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(2),
         Err(e) => complain(&e),

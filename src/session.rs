@@ -5,10 +5,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::base::{Error, ErrorKind, Secret, SessionId, SourceUrl};
 
+/// Sessions that have been answered and are not connected yet. An offer costs nothing to make.
+const HALF_OPEN_MAX: usize = 256;
 /// Viewers of the whole server, and of one camera.
 const SESSIONS_MAX: usize = 512;
 const SESSIONS_OF_SOURCE_MAX: usize = 256;
@@ -23,6 +26,8 @@ pub struct Sessions {
 struct Entry {
     source: Secret,
     stop: CancellationToken,
+    /// When it was entered, as long as it is not connected.
+    half_open: Option<Instant>,
 }
 
 impl Sessions {
@@ -36,6 +41,17 @@ impl Sessions {
         stop: CancellationToken,
     ) -> Result<Registration, Error> {
         let mut table = self.lock();
+        let half_open = || {
+            table
+                .iter()
+                .filter_map(|(id, entry)| Some((entry.half_open?, *id)))
+        };
+        if half_open().count() >= HALF_OPEN_MAX
+            && let Some((_, oldest)) = half_open().min()
+            && let Some(entry) = table.remove(&oldest)
+        {
+            entry.stop.cancel();
+        }
         let source = source.key();
         let same = table
             .values()
@@ -51,7 +67,15 @@ impl Sessions {
             ));
         }
         let id = SessionId::random();
-        table.insert(id, Entry { source, stop });
+        let half_open = Some(Instant::now());
+        table.insert(
+            id,
+            Entry {
+                source,
+                stop,
+                half_open,
+            },
+        );
         Ok(Registration {
             id,
             sessions: self.clone(),
@@ -87,6 +111,13 @@ pub struct Registration {
 }
 
 impl Registration {
+    /// The browser is there.
+    pub fn connected(&self) {
+        if let Some(entry) = self.sessions.lock().get_mut(&self.id) {
+            entry.half_open = None;
+        }
+    }
+
     /// The session's identifier.
     #[must_use]
     pub fn id(&self) -> SessionId {
@@ -111,11 +142,30 @@ mod tests {
         let enter = |n| sessions.register(&camera(n), CancellationToken::new());
         let held: Vec<_> = (0..SESSIONS_OF_SOURCE_MAX)
             .map(|_| enter(1).unwrap())
+            .inspect(Registration::connected)
             .collect();
         assert_eq!(enter(1).unwrap_err().kind(), ErrorKind::ResourceExhausted);
         assert!(enter(2).is_ok());
         drop(held);
         assert_eq!(sessions.count(), 0);
+    }
+
+    #[test]
+    fn whoever_never_connects_makes_place_for_whoever_comes() {
+        let sessions = Sessions::default();
+        let stops: Vec<_> = (0..=HALF_OPEN_MAX)
+            .map(|_| CancellationToken::new())
+            .collect();
+        let enter = |(n, stop): (usize, &CancellationToken)| {
+            let camera = SourceUrl::parse(&format!("rtsp://h/{}", n % 4)).unwrap();
+            sessions.register(&camera, stop.clone()).unwrap()
+        };
+        let held: Vec<_> = stops.iter().enumerate().map(enter).collect();
+        assert_eq!(
+            (sessions.count(), held.len()),
+            (HALF_OPEN_MAX, HALF_OPEN_MAX + 1)
+        );
+        assert_eq!(stops.iter().filter(|stop| stop.is_cancelled()).count(), 1);
     }
 
     #[test]

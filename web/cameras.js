@@ -26,14 +26,19 @@ export class CameraList {
 
   /** Brings the list to what the server reports; buttons that stay keep their place and focus. */
   update(cameras) {
-    const names = new Set(cameras.map(({ name }) => name));
-    for (const [name, { item }] of this.#cards) {
-      if (names.has(name)) continue;
+    // Two URLs may look alike once their passwords are masked.
+    const seen = new Map();
+    const keys = cameras.map(({ name }) => {
+      seen.set(name, (seen.get(name) ?? 0) + 1);
+      return `${name} ${seen.get(name)}`;
+    });
+    for (const [key, { item }] of this.#cards) {
+      if (keys.includes(key)) continue;
       item.remove();
-      this.#cards.delete(name);
+      this.#cards.delete(key);
     }
     cameras.forEach((camera, index) => {
-      const { item, button, dot, words } = this.#card(camera.name);
+      const { item, button, dot, words } = this.#card(keys[index], camera.name);
       // Moving a node that is in its place already would take the focus from it.
       const there = this.#list.children[index] ?? null;
       if (there !== item) this.#list.insertBefore(item, there);
@@ -48,7 +53,7 @@ export class CameraList {
   /** Marks the camera that is playing; null for none of them. */
   mark(name) {
     this.#current = name;
-    for (const [its, { item, button }] of this.#cards) {
+    for (const { name: its, item, button } of this.#cards.values()) {
       const before = button.getAttribute('aria-current');
       button.setAttribute('aria-current', String(its === name));
       // On a phone the list is one row that scrolls sideways.
@@ -56,16 +61,16 @@ export class CameraList {
     }
   }
 
-  #card(name) {
-    if (this.#cards.has(name)) return this.#cards.get(name);
+  #card(key, name) {
+    if (this.#cards.has(key)) return this.#cards.get(key);
     const dot = element('span', 'dot');
     dot.setAttribute('aria-hidden', 'true');
     const words = element('span', 'words');
     const button = element('button', 'camera', dot, element('span', 'name', name), words);
     button.type = 'button';
     button.addEventListener('click', () => this.#choose(name));
-    const card = { item: element('li', '', button), button, dot, words };
-    this.#cards.set(name, card);
+    const card = { name, item: element('li', '', button), button, dot, words };
+    this.#cards.set(key, card);
     return card;
   }
 }

@@ -163,11 +163,22 @@ async function refresh() {
     const { cameras } = await response.json();
     list.update(cameras);
     say($('cameras-note'), cameras.length ? '' : 'No camera is configured. Type an RTSP URL to watch one.');
-    // The demonstration starts by itself; somebody's own camera only when asked for.
-    if (!playing && cameras[0]?.name === 'demo') play('demo', 'demo', 'demo');
+    if (!playing) start(cameras);
   } catch {
     say($('cameras-note'), 'The list cannot be refreshed: the server does not answer.');
   }
+}
+
+/**
+ * Plays what the page's address names, or else the demonstration. Only a camera of the list: a link
+ * of somebody else must not make the server connect to an address of theirs.
+ */
+function start(cameras) {
+  const asked = askedCamera();
+  const names = cameras.filter(({ named }) => named).map(({ name }) => name);
+  if (asked && names.includes(asked)) playCamera(asked);
+  else if (asked) say($('cameras-note'), 'There is no camera with the name in the address.');
+  else if (names[0] === 'demo') play('demo', 'demo', 'demo');
 }
 
 async function keepRefreshing() {
@@ -226,5 +237,4 @@ addEventListener('pageshow', ({ persisted }) => {
 });
 
 show();
-if (askedCamera()) playCamera(askedCamera());
 keepRefreshing();

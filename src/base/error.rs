@@ -17,6 +17,8 @@ pub enum ErrorKind {
     NotAcceptable,
     /// The request is larger than a limit that we set.
     TooLarge,
+    /// The request did not arrive in time.
+    TooSlow,
     /// A limit that we set is reached.
     ResourceExhausted,
     /// The camera cannot be reached or broke off.
@@ -38,6 +40,7 @@ impl ErrorKind {
             Self::PermissionDenied => 403,
             Self::NotFound => 404,
             Self::NotAcceptable => 406,
+            Self::TooSlow => 408,
             Self::TooLarge => 413,
             Self::Internal => 500,
             Self::SourceRefused | Self::Unavailable => 502,

@@ -90,6 +90,8 @@ pub fn serve(context: &Context, listener: TcpListener) -> Result<Server, Error> 
     .max_connections(CONNECTIONS_MAX)
     .client_request_timeout(HEADER_LIMIT)
     .keep_alive(IDLE_LIMIT)
+    // A client that has gone does not wait for its answer.
+    .h1_allow_half_closed(false)
     .shutdown_timeout(DRAIN_SECONDS)
     .disable_signals()
     .listen(listener)

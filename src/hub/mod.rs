@@ -62,6 +62,7 @@ pub fn hub() -> (Publisher, Hub) {
     let shared = Arc::new(Shared {
         start: Instant::now(),
         bytes: AtomicU64::new(0),
+        latest: AtomicU64::new(0),
         viewers: AtomicUsize::new(0),
     });
     let hub = Hub {
@@ -83,6 +84,8 @@ pub fn hub() -> (Publisher, Hub) {
 struct Shared {
     start: Instant,
     bytes: AtomicU64,
+    /// In nanoseconds since the start.
+    latest: AtomicU64,
     viewers: AtomicUsize,
 }
 
@@ -121,9 +124,18 @@ impl Publisher {
             .send_modify(|(_, state)| *state = State::Failed(error));
     }
 
+    /// The latest media time of all frames published until now.
+    #[must_use]
+    pub fn latest(&self) -> Duration {
+        Duration::from_nanos(self.shared.latest.load(Ordering::Relaxed))
+    }
+
     /// Hands a frame to every subscriber. Never waits.
     pub fn publish(&self, frame: Frame) {
         let bytes = frame.len() as u64;
+        let time = frame.time.elapsed(frame.codec.clock_rate()).as_nanos();
+        let time = u64::try_from(time).unwrap_or(u64::MAX);
+        self.shared.latest.fetch_max(time, Ordering::Relaxed);
         self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
         // An error means that nobody subscribes now.
         let _ = self.frames.send(Arc::new(frame));
@@ -260,11 +272,12 @@ impl Drop for Subscription {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::{MediaTime, TrackId};
+    use crate::media::{Codec, MediaTime, TrackId};
 
     fn frame(number: i64) -> Frame {
         Frame {
             track: TrackId(0),
+            codec: Codec::Pcmu,
             time: MediaTime(number),
             captured: Duration::ZERO,
             random_access: true,

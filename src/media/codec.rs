@@ -47,6 +47,12 @@ impl Codec {
         }
     }
 
+    /// Whether packets of `other` can go where packets of this codec went.
+    #[must_use]
+    pub fn is_like(self, other: Self) -> bool {
+        std::mem::discriminant(&self) == std::mem::discriminant(&other)
+    }
+
     /// The encoding name of its RTP payload format, as in `a=rtpmap`.
     #[must_use]
     pub fn name(self) -> &'static str {

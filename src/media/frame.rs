@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{MediaTime, TrackId};
+use super::{Codec, MediaTime, TrackId};
 
 /// One coded picture or block of sound, cut into RTP payloads.
 #[derive(Debug, Clone)]
 pub struct Frame {
     /// The track it belongs to.
     pub track: TrackId,
+    /// How it is coded. A camera may change that, and a viewer must not get what it did not ask for.
+    pub codec: Codec,
     /// When it is to be shown, on the track's own clock.
     pub time: MediaTime,
     /// When it was captured, on one clock for all tracks of the source, counted from the hub's start.

@@ -44,6 +44,7 @@ fn ticks(time: Duration, rate: u32) -> i64 {
 #[derive(Debug)]
 pub struct Timeline {
     rate: u32,
+    floor: Duration,
     anchor: Option<Anchor>,
 }
 
@@ -54,14 +55,21 @@ struct Anchor {
     last: MediaTime,
 }
 
+/// The least step of time between what belongs to different clocks.
+const STEP: Duration = Duration::from_millis(20);
 /// How far a camera's clock may stray from the arrival of its packets before it is placed anew.
 const STRAY_MAX: Duration = Duration::from_secs(10);
 
 impl Timeline {
-    /// A timeline for a clock of `rate` ticks per second.
+    /// A timeline for a clock of `rate` ticks per second that begins after `floor`: an earlier
+    /// connection may have been ahead of arrival, and time must not go back for its viewers.
     #[must_use]
-    pub fn new(rate: u32) -> Self {
-        Self { rate, anchor: None }
+    pub fn new(rate: u32, floor: Duration) -> Self {
+        Self {
+            rate,
+            floor,
+            anchor: None,
+        }
     }
 
     /// Where the camera's `ticks` are, without moving anything; none before the first packet.
@@ -74,7 +82,11 @@ impl Timeline {
     /// The place of the camera's `ticks`, unwrapped to 64 bits, of a packet that came `arrival`
     /// after the hub's start.
     pub fn place(&mut self, ticks_in: i64, arrival: Duration) -> MediaTime {
-        let now = ticks(arrival, self.rate);
+        let earliest = match self.anchor {
+            None if !self.floor.is_zero() => self.floor + STEP,
+            _ => Duration::ZERO,
+        };
+        let now = ticks(arrival.max(earliest), self.rate);
         let anchor = self.anchor.get_or_insert(Anchor {
             offset: now.saturating_sub(ticks_in),
             last: MediaTime(now),
@@ -83,7 +95,7 @@ impl Timeline {
         let stray = placed.abs_diff(now);
         if stray > ticks(STRAY_MAX, self.rate).unsigned_abs() {
             // Never behind what was sent: a receiver would drop it as late.
-            placed = now.max(anchor.last.0 + i64::from(self.rate / 50));
+            placed = now.max(anchor.last.0 + ticks(STEP, self.rate));
             anchor.offset = placed.saturating_sub(ticks_in);
         }
         anchor.last = MediaTime(placed.max(anchor.last.0));
@@ -172,15 +184,23 @@ mod tests {
 
     #[test]
     fn distances_are_kept_and_the_start_is_arrival() {
-        let mut line = Timeline::new(90_000);
+        let mut line = Timeline::new(90_000, Duration::ZERO);
         let first = line.place(1_000_000, SECOND * 3);
         let second = line.place(1_003_600, SECOND * 3 + Duration::from_millis(77));
         assert_eq!((first.0, second.0 - first.0), (270_000, 3_600));
     }
 
     #[test]
+    fn a_new_connection_begins_after_what_viewers_have_seen() {
+        let mut line = Timeline::new(8_000, SECOND * 3);
+        assert_eq!(line.place(77, SECOND * 2).0, 3 * 8_000 + 160);
+        assert_eq!(line.place(237, SECOND * 2).0, 3 * 8_000 + 320);
+        assert_eq!(Timeline::new(8_000, SECOND).place(5, SECOND * 2).0, 16_000);
+    }
+
+    #[test]
     fn a_clock_that_jumps_an_hour_is_placed_anew() {
-        let mut line = Timeline::new(90_000);
+        let mut line = Timeline::new(90_000, Duration::ZERO);
         line.place(0, SECOND);
         let jumped = line.place(90_000 * 3_600, SECOND * 2);
         assert_eq!(jumped.0, 180_000);

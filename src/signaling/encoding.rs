@@ -41,7 +41,7 @@ impl Fields {
     /// Reads the fields of a request.
     ///
     /// # Errors
-    /// `TooLarge`, or `InvalidArgument` when it is neither form nor JSON or does not arrive in time.
+    /// `TooLarge`, `TooSlow`, or `InvalidArgument` when it is neither form nor JSON.
     pub(super) async fn read(request: &HttpRequest, payload: web::Payload) -> Result<Self, Error> {
         tokio::time::timeout(BODY_LIMIT, read(request, payload))
             .await
@@ -50,7 +50,7 @@ impl Fields {
                     "the request's body did not arrive within {} s",
                     BODY_LIMIT.as_secs()
                 );
-                invalid(message)
+                Error::new(ErrorKind::TooSlow, message)
             })?
     }
 }

@@ -9,7 +9,7 @@ pub mod rtsp_to_webrtc;
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use actix_web::web::ServiceConfig;
-use tokio::time::Instant;
+use tokio::{sync::SemaphorePermit, time::Instant};
 use tracing::Instrument;
 
 use crate::{
@@ -75,14 +75,19 @@ pub async fn accept(context: &Context, offer: Offer) -> Result<Answer, Error> {
             "the server is shutting down",
         ));
     }
-    let Ok(_place) = context.offers.try_acquire() else {
-        return Err(Error::new(
-            ErrorKind::ResourceExhausted,
-            format!("{OFFERS_MAX} offers are being answered, which is the limit; try again"),
-        ));
-    };
+    let _place = place(context)?;
     let work = answer(context.clone(), offer);
     context.tasks.run("offer", work).await?
+}
+
+/// A place among the requests that may wait for a camera at once.
+fn place(context: &Context) -> Result<SemaphorePermit<'_>, Error> {
+    context.offers.try_acquire().map_err(|_| {
+        Error::new(
+            ErrorKind::ResourceExhausted,
+            format!("{OFFERS_MAX} offers are being answered, which is the limit; try again"),
+        )
+    })
 }
 
 /// The camera that a client names, by the name it has in the configuration or by its URL, and
@@ -118,6 +123,7 @@ pub fn find(context: &Context, source: &str) -> Result<(SourceUrl, bool), Error>
 /// # Errors
 /// What is wrong with the camera.
 pub async fn tracks(context: &Context, url: &SourceUrl) -> Result<Arc<Tracks>, Error> {
+    let _place = place(context)?;
     let lease = context.directory.lease(url)?;
     lease.hub().ready(SOURCE_LIMIT).await
 }
@@ -147,7 +153,8 @@ async fn answer(context: Context, offer: Offer) -> Result<Answer, Error> {
     );
     let watch = async move {
         let begun = Instant::now();
-        let (end, summary) = viewer::play(&hub, peer, &mut lanes, &stop).await;
+        let connected = || registration.connected();
+        let (end, summary) = viewer::play(&hub, peer, &mut lanes, connected, &stop).await;
         let (packets, bytes) = lanes
             .iter()
             .map(Lane::sent)

@@ -135,11 +135,12 @@ impl Source for Pattern {
             }
             let captured = begun + since;
             for (codec, random_access, payloads) in self.frames(tick as usize) {
-                let Some(track) = tracks.iter().find(|t| t.codec.name() == codec.name()) else {
+                let Some(track) = tracks.iter().find(|t| t.codec.is_like(codec)) else {
                     continue;
                 };
                 out.publish(Frame {
                     track: track.id,
+                    codec,
                     time: MediaTime::at(captured, codec.clock_rate()),
                     captured,
                     random_access,

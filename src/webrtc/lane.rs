@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::{
-    media::{Frame, MediaTime, TrackId},
+    media::{Codec, Frame, Kind, MediaTime, TrackId},
     webrtc::{gate::Gate, negotiate::Sending},
 };
 
@@ -43,13 +43,14 @@ pub struct Report {
 pub struct Lane {
     /// Which track of the camera.
     pub track: TrackId,
+    /// How it is coded, as it was negotiated.
+    pub codec: Codec,
     /// Identifies the stream to the browser.
     pub ssrc: u32,
     /// The negotiated payload type.
     pub payload_type: u8,
     /// May the next frame pass?
     pub gate: Gate,
-    is_video: bool,
     sequence: u16,
     offset: u32,
     packets: u64,
@@ -65,10 +66,10 @@ impl Lane {
     pub fn new(sending: &Sending) -> Self {
         Self {
             track: sending.track.id,
+            codec: sending.track.codec,
             ssrc: rand::random::<u32>().max(1),
             payload_type: sending.payload_type,
             gate: Gate::default(),
-            is_video: sending.track.kind() == crate::media::Kind::Video,
             // Half of the space, so that SRTP's rollover counter starts unambiguously.
             sequence: rand::random::<u16>() >> 1,
             offset: rand::random(),
@@ -86,7 +87,7 @@ impl Lane {
         Header {
             sequence: self.sequence,
             timestamp: self.timestamp(frame.time),
-            marker: last && self.is_video,
+            marker: last && self.codec.kind() == Kind::Video,
         }
     }
 
@@ -136,7 +137,7 @@ fn ntp(time: SystemTime) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::{Codec, Track};
+    use crate::media::Track;
 
     fn lane(codec: Codec) -> Lane {
         Lane::new(&Sending {
@@ -155,6 +156,7 @@ mod tests {
         let captured = Duration::from_millis(millis);
         Frame {
             track: TrackId(0),
+            codec: Codec::H264(None),
             time: MediaTime::at(captured, 90_000),
             captured,
             random_access: true,

@@ -127,7 +127,8 @@ pub fn negotiate(tracks: &Tracks, offer: &Offer) -> Result<Plan, Error> {
         if section.media == "application"
             && section.protocol.ends_with("DTLS/SCTP")
             && section.formats.iter().any(|f| f == "webrtc-datachannel")
-            && offer.is_bundled(index)
+            && (section.port != 0 || section.attributes.has("bundle-only"))
+            && shares_transport(offer, &plan, index)
         {
             plan.sections[index] = SectionPlan::Data;
             break;
@@ -170,7 +171,8 @@ fn sending(track: Track, section: &MediaSection) -> Option<(Sending, Option<Stri
         .collect();
     let fmtp: Vec<_> = section
         .fmtp(format)
-        .filter(|(key, _)| !key.is_empty())
+        // RFC 6184 §8.2.2: these would describe our stream, and are of the other side's.
+        .filter(|(key, _)| !key.is_empty() && !key.to_ascii_lowercase().starts_with("sprop-"))
         .map(|(key, value)| {
             if value.is_empty() {
                 key.to_owned()
@@ -234,6 +236,8 @@ fn best_h264<'a>(
         return formats.first().map(|(format, _)| (*format, None));
     };
     let rank = |offered: &Profile| match offered {
+        // Professional profiles are many, and one does not decode another.
+        Profile::Other => 3,
         same if *same == camera => 0,
         larger if larger.decodes(camera) => 1,
         _ => 2,
@@ -243,10 +247,10 @@ fn best_h264<'a>(
         (silent, rank(profile), std::cmp::Reverse(*profile))
     });
     let (format, profile) = formats.first()?;
-    let note = (rank(profile) == 2).then(|| {
+    let note = (rank(profile) > 1).then(|| {
         format!(
-            "the camera's video is H264 {}, and this browser announced only {}: if no picture \
-             appears, set the camera to that profile",
+            "the camera's video is H264 {}, which this browser did not announce; it is sent as {}: if \
+             no picture appears, set the camera to that profile",
             camera.name(),
             profile.name()
         )

@@ -37,6 +37,10 @@ pub struct Transport {
     pub fingerprint: String,
     /// Candidate lines (without `a=`) that can be tried.
     pub candidates: Vec<String>,
+    /// Whether the other side leaves checks and nominations to us ([RFC 8445 §2.5]).
+    ///
+    /// [RFC 8445 §2.5]: https://datatracker.ietf.org/doc/html/rfc8445#section-2.5
+    pub is_lite: bool,
 }
 
 impl Offer {
@@ -79,6 +83,15 @@ impl Offer {
                 "the SDP offer has more than {SECTIONS_MAX} media sections or {FORMATS_MAX} \
                  formats in one"
             )));
+        }
+        // A section that cannot be read would be missing in the answer, and all after it misplaced.
+        let written = text
+            .split(['\n', '\r'])
+            .filter(|line| line.starts_with("m="));
+        if written.count() != description.media.len() {
+            return Err(invalid(
+                "an m= line of the SDP offer cannot be read".to_owned(),
+            ));
         }
         let offer = Self {
             bundle: bundle(&description),
@@ -161,15 +174,15 @@ impl Offer {
             .flat_map(|section| section.attributes.all("candidate"))
             .chain(self.description.session.all("candidate"))
             .take(CANDIDATES_READ)
-            .filter(|candidate| is_usable(candidate, on_this_machine))
+            .filter_map(|candidate| usable(candidate, on_this_machine))
             .take(CANDIDATES_USED)
-            .map(str::to_owned)
             .collect();
         Ok(Transport {
             ufrag: required("ice-ufrag")?,
             password: required("ice-pwd")?,
             fingerprint: fingerprint.to_owned(),
             candidates,
+            is_lite: self.description.session.has("ice-lite"),
         })
     }
 
@@ -199,27 +212,46 @@ fn bundle(description: &Description) -> Vec<String> {
         .collect()
 }
 
-/// Whether a candidate line (RFC 8839 §5.1) names a UDP address that may be tried.
-fn is_usable(candidate: &str, on_this_machine: bool) -> bool {
+/// A candidate line (RFC 8839 §5.1) in plain form, if it names a UDP address that may be tried. What
+/// else it says, the engine might stumble over.
+fn usable(candidate: &str, on_this_machine: bool) -> Option<String> {
     let words: Vec<_> = candidate.split_ascii_whitespace().collect();
-    let [_, component, protocol, _, address, port, "typ", ..] = words[..] else {
-        return false;
+    let [
+        foundation,
+        "1",
+        protocol,
+        priority,
+        address,
+        port,
+        "typ",
+        kind,
+        ..,
+    ] = words[..]
+    else {
+        return None;
     };
-    let Ok(address) = address.parse::<IpAddr>() else {
-        return false;
-    };
+    let address = address.parse::<IpAddr>().ok()?.to_canonical();
+    let port = port.parse::<u16>().ok().filter(|port| *port != 0)?;
+    let priority: u32 = priority.parse().ok()?;
+    // Link-local addresses include the metadata services of clouds.
     let somewhere = match address {
         IpAddr::V4(ip) => {
-            // Link-local addresses include the metadata services of clouds.
-            !(ip.octets()[0] == 0 || ip.is_multicast() || ip.is_broadcast() || ip.is_link_local())
+            let first = ip.octets()[0];
+            !(first == 0 || first >= 224 || ip.is_link_local())
         }
         IpAddr::V6(ip) => !(ip.is_unspecified() || ip.is_multicast() || ip.is_unicast_link_local()),
     };
-    component == "1"
-        && protocol.eq_ignore_ascii_case("udp")
-        && port.parse::<u16>().is_ok_and(|port| port != 0)
+    let usable = protocol.eq_ignore_ascii_case("udp")
+        && foundation.chars().all(|c| c.is_ascii_graphic())
         && somewhere
-        && (on_this_machine || !address.is_loopback())
+        && (on_this_machine || !address.is_loopback());
+    let related = match kind {
+        "host" => "",
+        // Where it is seen from inside is nobody's business; the grammar wants the words.
+        "srflx" | "prflx" | "relay" => " raddr 0.0.0.0 rport 9",
+        _ => return None,
+    };
+    usable.then(|| format!("{foundation} 1 udp {priority} {address} {port} typ {kind}{related}"))
 }
 
 #[cfg(test)]
@@ -264,6 +296,7 @@ pub(crate) mod tests {
     fn what_is_no_offer_is_refused_with_a_reason() {
         assert!(refused("").contains("empty"));
         assert!(refused("hello").contains("no media sections"));
+        assert!(refused("m=video 9 UDP/TLS/RTP/SAVPF 96\r\nm=audio x y\r\n").contains("m= line"));
         let answer = offer_of(&[("video 96", "")]).replace("actpass", "active");
         assert!(refused(&answer).contains("answer"));
         assert!(refused(&"m=video 9 UDP/TLS/RTP/SAVPF 96\r\n".repeat(65)).contains("64 media"));
@@ -279,7 +312,8 @@ pub(crate) mod tests {
                 "a=candidate:2 1 udp 1 x.local 5000 typ host|a=candidate:3 1 tcp 1 192.0.2.1 9 typ host\
                  |a=[object RTCIceCandidate]|a=candidate:|a=candidate:4 1 UDP 1 127.0.0.1 5000 typ host\
                  |a=candidate:5 1 udp 1 169.254.169.254 80 typ host|a=candidate:6 1 udp 1 0.0.0.0 1 typ host\
-                 |a=candidate:7 1 udp 1 2001:db8::1 5001 typ srflx raddr :: rport 0",
+                 |a=candidate:7 1 udp 1 2001:db8::1 5001 typ srflx|a=candidate:8 1 udp x 192.0.2.1 1 typ host\
+                 |a=candidate:9 1 udp 1 ::ffff:169.254.169.254 1 typ host|a=candidate:0 1 udp 1 192.0.2.1 1 typ odd",
             ),
         ]);
         let offer = Offer::parse(&text).unwrap();

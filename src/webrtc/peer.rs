@@ -7,7 +7,10 @@
 use std::{
     fmt::{self, Write as _},
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -31,8 +34,9 @@ use rtc::{
         RtpCodecKind,
     },
 };
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use webrtc_rs::{
+    data_channel::DataChannel,
     media_stream::track_local::{TrackLocal, static_rtp::TrackLocalStaticRTP},
     peer_connection::{
         MediaEngine, PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler,
@@ -65,6 +69,8 @@ const FAILED_AFTER: Duration = Duration::from_secs(7);
 const KEEPALIVE: Duration = Duration::from_secs(2);
 /// How often it is asked whether the browser has said goodbye.
 const GOODBYE_INTERVAL: Duration = Duration::from_millis(250);
+/// Data channels that a browser may open; players open one, and say nothing on it.
+const CHANNELS_MAX: usize = 4;
 /// Sockets for one viewer: one for each address of this machine, up to this.
 const ADDRESSES_MAX: usize = 8;
 
@@ -112,22 +118,40 @@ impl Peer {
         tasks: &Tasks,
     ) -> Result<(Self, String), Error> {
         let transport = offer.transport(plan.first(), client)?;
-        let (mut peer, mut gathered) = Self::open(plan, tasks).await?;
+        let mut codecs = MediaEngine::default();
+        for sending in plan.sendings() {
+            let (parameters, kind) = (codec(sending), kind(sending));
+            codecs
+                .register_codec(parameters, kind)
+                .map_err(engine_failed)?;
+        }
+        // In a task of its own: the engine leaks what it opened if it is cancelled meanwhile. If
+        // nobody waits any more, the result is dropped, which closes it.
+        let (opened_tx, opened) = oneshot::channel();
+        let opening = Self::open(codecs, tasks.clone());
+        tasks.spawn("open", async move {
+            let _ = opened_tx.send(opening.await);
+        });
+        let (mut peer, mut gathered) = opened
+            .await
+            .map_err(|_| Error::new(ErrorKind::Internal, "the WebRTC engine broke off"))??;
         peer.add_tracks(plan, lanes).await?;
         let described = tokio::time::timeout(GATHER_LIMIT, async {
             let offer = RTCSessionDescription::offer(inner_offer(plan, &transport))?;
-            peer.connection.set_remote_description(offer).await?;
+            if let Err(e) = peer.connection.set_remote_description(offer).await {
+                return Ok(Err(e));
+            }
             let answer = peer.connection.create_answer(None).await?;
             peer.connection.set_local_description(answer).await?;
             // An error means that the connection is closed already.
             let _ = gathered.wait_for(|done| *done).await;
-            Ok::<_, webrtc_rs::error::Error>(peer.connection.local_description().await)
+            Ok::<_, webrtc_rs::error::Error>(Ok(peer.connection.local_description().await))
         })
         .await;
         let local = match described {
-            Ok(Ok(Some(description))) => local_transport(&description.sdp),
-            Ok(Ok(None)) => None,
-            Ok(Err(e)) => {
+            Ok(Ok(Ok(description))) => description.and_then(|local| local_transport(&local.sdp)),
+            Ok(Err(e)) => return Err(engine_failed(e)),
+            Ok(Ok(Err(e))) => {
                 return Err(Error::new(
                     ErrorKind::InvalidArgument,
                     format!("the SDP offer cannot be used: {e}"),
@@ -234,14 +258,10 @@ impl Peer {
     }
 
     /// Opens sockets.
-    async fn open(plan: &Plan, tasks: &Tasks) -> Result<(Self, watch::Receiver<bool>), Error> {
-        let mut codecs = MediaEngine::default();
-        for sending in plan.sendings() {
-            let (parameters, kind) = (codec(sending), kind(sending));
-            codecs
-                .register_codec(parameters, kind)
-                .map_err(engine_failed)?;
-        }
+    async fn open(
+        codecs: MediaEngine,
+        tasks: Tasks,
+    ) -> Result<(Self, watch::Receiver<bool>), Error> {
         let settings = SettingEngineBuilder::new()
             // Browsers' .local names are not looked up: their own checks tell where they are.
             .with_multicast_dns_mode(MulticastDnsMode::Disabled)
@@ -265,12 +285,14 @@ impl Peer {
             .with_handler(Arc::new(Events {
                 state: state_tx,
                 gathered: gathered_tx,
+                channels: AtomicUsize::new(0),
+                tasks: tasks.clone(),
             }))
             .with_udp_addrs(addresses());
         // Boxed: this future alone has 20 kB.
         let connection = Box::pin(connection.build()).await.map_err(engine_failed)?;
         let peer = Self {
-            tasks: tasks.clone(),
+            tasks,
             closed: false,
             connection: Arc::new(connection),
             tracks: Vec::new(),
@@ -351,6 +373,8 @@ fn addresses() -> Vec<SocketAddr> {
 struct Events {
     state: watch::Sender<PeerState>,
     gathered: watch::Sender<bool>,
+    channels: AtomicUsize,
+    tasks: Tasks,
 }
 
 #[async_trait]
@@ -359,6 +383,17 @@ impl PeerConnectionEventHandler for Events {
         if state == RTCIceGatheringState::Complete {
             self.gathered.send_replace(true);
         }
+    }
+
+    async fn on_data_channel(&self, channel: Arc<dyn DataChannel>) {
+        if self.channels.fetch_add(1, Ordering::Relaxed) >= CHANNELS_MAX {
+            self.state.send_replace(PeerState::Gone);
+            return;
+        }
+        // Read and thrown away: the engine would keep what nobody reads.
+        self.tasks.spawn("data channel", async move {
+            while channel.poll().await.is_some() {}
+        });
     }
 
     async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
@@ -406,7 +441,12 @@ fn inner_offer(plan: &Plan, transport: &Transport) -> String {
         .collect();
     let mids: Vec<_> = (0..accepted.len()).map(|mid| mid.to_string()).collect();
     let mut text = format!(
-        "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE {}\r\n",
+        "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n{}a=group:BUNDLE {}\r\n",
+        if transport.is_lite {
+            "a=ice-lite\r\n"
+        } else {
+            ""
+        },
         mids.join(" ")
     );
     for (mid, section) in accepted.into_iter().enumerate() {

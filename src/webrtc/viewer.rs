@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     hub::{Hub, Next},
-    media::Frame,
+    media::{Frame, Kind},
     webrtc::{
         lane::Lane,
         peer::{Peer, PeerState},
@@ -33,6 +33,8 @@ pub enum End {
     Stuck,
     /// The source is gone for good.
     SourceEnded,
+    /// The camera sends another codec than was agreed on; the viewer has to ask anew.
+    SourceChanged,
     /// We were asked to stop.
     Stopped,
 }
@@ -44,6 +46,7 @@ impl fmt::Display for End {
             Self::PeerGone => "viewer left",
             Self::Stuck => "connection is stuck",
             Self::SourceEnded => "camera closed",
+            Self::SourceChanged => "camera changed its codec",
             Self::Stopped => "stopped",
         })
     }
@@ -63,33 +66,45 @@ pub struct Summary {
 }
 
 /// Plays `hub` to `peer` until one of the two ends or `stop` fires; then closes the peer.
+///
+/// `connected` is called once, when the browser is there.
 pub async fn play(
     hub: &Hub,
     peer: Peer,
     lanes: &mut [Lane],
+    connected: impl FnOnce(),
     stop: &CancellationToken,
 ) -> (End, Summary) {
     let mut summary = Summary::default();
     let end = tokio::select! {
         biased;
         () = stop.cancelled() => End::Stopped,
-        end = feed(hub, &peer, lanes, &mut summary) => end,
+        end = feed(hub, &peer, lanes, connected, &mut summary) => end,
     };
     peer.close().await;
     (end, summary)
 }
 
-async fn feed(hub: &Hub, peer: &Peer, lanes: &mut [Lane], summary: &mut Summary) -> End {
+async fn feed(
+    hub: &Hub,
+    peer: &Peer,
+    lanes: &mut [Lane],
+    connected: impl FnOnce(),
+    summary: &mut Summary,
+) -> End {
     let answered = Instant::now();
     match timeout(CONNECT_LIMIT, peer.settled()).await {
         Ok(PeerState::Connected) => {}
         Ok(_) | Err(_) => return End::NeverConnected,
     }
+    connected();
     summary.connected_after = Some(answered.elapsed());
     tracing::info!(after = ?answered.elapsed(), "viewer connected");
     // Subscribed only now, so that the viewer starts level with the camera.
     let mut frames = hub.subscribe();
     let hub_start = SystemTime::now() - hub.now();
+    let has_video = lanes.iter().any(|lane| lane.codec.kind() == Kind::Video);
+    let first_kind = if has_video { Kind::Video } else { Kind::Audio };
     let mut gone = std::pin::pin!(peer.gone());
     loop {
         let next = tokio::select! {
@@ -113,6 +128,9 @@ async fn feed(hub: &Hub, peer: &Peer, lanes: &mut [Lane], summary: &mut Summary)
             continue;
         };
         let lane = &mut lanes[index];
+        if !lane.codec.is_like(frame.codec) {
+            return End::SourceChanged;
+        }
         if !lane.gate.admits(frame.random_access) {
             continue;
         }
@@ -121,9 +139,11 @@ async fn feed(hub: &Hub, peer: &Peer, lanes: &mut [Lane], summary: &mut Summary)
             return End::Stuck;
         }
         summary.frames += 1;
-        summary
-            .first_frame_after
-            .get_or_insert_with(|| answered.elapsed());
+        if frame.codec.kind() == first_kind {
+            summary
+                .first_frame_after
+                .get_or_insert_with(|| answered.elapsed());
+        }
     }
 }
 

@@ -42,13 +42,14 @@ struct TrackState {
 }
 
 impl Ingest {
-    pub(super) fn new(chosen: Chosen) -> Self {
+    /// `floor` is the latest time that viewers have seen, of an earlier connection.
+    pub(super) fn new(chosen: Chosen, floor: Duration) -> Self {
         let tracks: Vec<_> = chosen
             .tracks
             .iter()
             .map(|track| TrackState {
                 follower: Follower::default(),
-                timeline: Timeline::new(track.codec.clock_rate()),
+                timeline: Timeline::new(track.codec.clock_rate(), floor),
                 rate: track.codec.clock_rate(),
                 assembler: matches!(track.codec, Codec::H264(_))
                     .then(|| Assembler::new(track.sets.clone())),
@@ -80,12 +81,14 @@ impl Ingest {
         };
         let id = TrackId(u8::try_from(index).unwrap_or(u8::MAX));
         let (sync, rate) = (&self.sync, state.rate);
+        let codec = self.chosen.tracks[index].codec;
         let timeline = &mut state.timeline;
         if let Some(assembler) = &mut state.assembler {
             assembler.push(packet, &mut |unit: AccessUnit| {
                 let time = timeline.place(unit.time, now);
                 out.publish(Frame {
                     track: id,
+                    codec,
                     time,
                     captured: sync.captured(index, rate, time),
                     random_access: unit.random_access,
@@ -94,10 +97,11 @@ impl Ingest {
             });
         } else {
             let placed = timeline.place(packet.time, now);
-            for (offset, payload) in sound(self.chosen.tracks[index].codec, packet.payload) {
+            for (offset, payload) in sound(codec, packet.payload) {
                 let time = MediaTime(placed.0 + offset);
                 out.publish(Frame {
                     track: id,
+                    codec,
                     time,
                     captured: sync.captured(index, rate, time),
                     random_access: true,

@@ -226,7 +226,7 @@ impl Rtsp {
     ) -> Result<(), Error> {
         let (chosen, routes) = self.open(session, ends, opened_by).await?;
         tracing::info!(tracks = %chosen, "camera connected");
-        let mut ingest = Ingest::new(chosen);
+        let mut ingest = Ingest::new(chosen, out.latest());
         let mut buffer = match self.transport {
             Transport::Tcp => Vec::new(),
             Transport::Udp => vec![0; DATAGRAM_MAX],

@@ -4,7 +4,10 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,8 +24,8 @@ use crate::{
 const SOURCES_MAX: usize = 128;
 
 /// How long a source stays after the last lease, when its last attempt failed for good: so long its
-/// refusal is remembered instead of asking the camera again.
-const REFUSAL_LINGER: Duration = Duration::from_secs(30);
+/// refusal is remembered, so that viewers who come and go do not make us ask the camera each time.
+const REFUSAL_LINGER: Duration = Duration::from_mins(6);
 
 /// Names of sources to their running hubs.
 #[derive(Clone)]
@@ -32,11 +35,14 @@ pub struct Directory {
 
 struct Inner {
     tasks: Tasks,
+    started: AtomicU64,
     linger: Duration,
     entries: Mutex<HashMap<Secret, Entry>>,
 }
 
 struct Entry {
+    /// Tells it from a later one of the same source.
+    number: u64,
     url: SourceUrl,
     hub: Hub,
     leases: watch::Sender<usize>,
@@ -60,6 +66,7 @@ impl Directory {
         Self {
             inner: Arc::new(Inner {
                 tasks,
+                started: AtomicU64::new(0),
                 linger,
                 entries: Mutex::default(),
             }),
@@ -84,9 +91,8 @@ impl Directory {
             .or_insert_with(|| self.start(url, source));
         entry.leases.send_modify(|leases| *leases += 1);
         Ok(Lease {
-            key: url.key(),
             hub: entry.hub.clone(),
-            inner: Arc::clone(&self.inner),
+            leases: entry.leases.clone(),
         })
     }
 
@@ -105,7 +111,9 @@ impl Directory {
     fn start(&self, url: &SourceUrl, source: Arc<dyn Source>) -> Entry {
         let (out, hub) = hub::hub();
         let (leases, wanted) = watch::channel(0);
+        let number = self.inner.started.fetch_add(1, Ordering::Relaxed);
         let keeper = Keeper {
+            number,
             key: url.key(),
             hub: hub.clone(),
             source,
@@ -118,6 +126,7 @@ impl Directory {
             .tasks
             .spawn("source", keeper.keep().instrument(span));
         Entry {
+            number,
             url: url.clone(),
             hub,
             leases,
@@ -140,9 +149,8 @@ impl Inner {
 
 /// Proof that somebody needs a hub. Dropping the last one starts the linger.
 pub struct Lease {
-    key: Secret,
     hub: Hub,
-    inner: Arc<Inner>,
+    leases: watch::Sender<usize>,
 }
 
 impl Lease {
@@ -161,14 +169,13 @@ impl fmt::Debug for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(entry) = self.inner.lock().get(&self.key) {
-            entry.leases.send_modify(|leases| *leases -= 1);
-        }
+        self.leases.send_modify(|leases| *leases -= 1);
     }
 }
 
 /// Runs one source for as long as it is wanted.
 struct Keeper {
+    number: u64,
     key: Secret,
     hub: Hub,
     source: Arc<dyn Source>,
@@ -183,7 +190,9 @@ impl Keeper {
         loop {
             let stop = tasks.stop().child_token();
             let backoff = Backoff::new(rand::random());
-            let run = source::supervise::supervise(&*self.source, &self.out, backoff, &stop);
+            let wanted = self.wanted.clone();
+            let run =
+                source::supervise::supervise(&*self.source, &self.out, backoff, wanted, &stop);
             tokio::pin!(run);
             tokio::select! {
                 biased;
@@ -195,13 +204,27 @@ impl Keeper {
                     run.await;
                 }
             }
+            // Under the lock, so that nobody takes a lease meanwhile.
             let mut entries = self.inner.lock();
             if *self.wanted.borrow() == 0 || tasks.stop().is_cancelled() {
-                entries.remove(&self.key);
+                remove(&mut entries, &self.key, self.number);
                 tracing::info!(bytes = self.hub.bytes(), "source stopped");
                 return;
             }
         }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // After a panic the entry would stand for a source that nobody runs.
+        remove(&mut self.inner.lock(), &self.key, self.number);
+    }
+}
+
+fn remove(entries: &mut HashMap<Secret, Entry>, key: &Secret, number: u64) {
+    if entries.get(key).is_some_and(|entry| entry.number == number) {
+        entries.remove(key);
     }
 }
 

@@ -30,10 +30,9 @@ struct Parts {
 /// Longest URL accepted, in bytes. Signed camera links of cloud services stay below 2 KiB.
 const URL_MAX: usize = 4096;
 
-/// Query keys whose values are credentials on some camera.
-const SECRET_KEYS: [&str; 13] = [
-    "password", "passwd", "passw", "pwd", "pass", "psw", "token", "key", "auth", "user", "usr",
-    "username", "secret",
+/// Parts of query keys whose values are credentials on some camera.
+const SECRET_PARTS: [&str; 12] = [
+    "pass", "pwd", "psw", "pw", "token", "auth", "secret", "key", "sig", "user", "usr", "login",
 ];
 
 impl SourceUrl {
@@ -307,16 +306,8 @@ fn options_of(fragment: &str) -> Vec<(String, String)> {
 fn shown(url: &Url, has_credentials: bool) -> String {
     let mut shown = url.clone();
     if let Some(query) = url.query() {
-        let masked: Vec<_> = query
-            .split('&')
-            .map(|pair| match pair.split_once('=') {
-                Some((key, _)) if SECRET_KEYS.contains(&key.to_ascii_lowercase().as_str()) => {
-                    format!("{key}=***")
-                }
-                _ => pair.to_owned(),
-            })
-            .collect();
-        shown.set_query(Some(&masked.join("&")));
+        let masked: Vec<_> = query.split_inclusive(['&', ';']).map(masked_pair).collect();
+        shown.set_query(Some(&masked.concat()));
     }
     // What looks like credentials in the path may be some: a password with unescaped `/` and `@`.
     let path = match url.path().rfind('@') {
@@ -332,17 +323,33 @@ fn shown(url: &Url, has_credentials: bool) -> String {
     }
 }
 
-/// Masks `password=…` in a path, where one family of cameras wants it.
+/// `key=value` and the separator after it, with the value masked if the key is of a credential.
+fn masked_pair(pair: &str) -> String {
+    let Some((key, value)) = pair.split_once('=') else {
+        return pair.to_owned();
+    };
+    let lower = percent_decode(key).to_ascii_lowercase();
+    if !SECRET_PARTS.iter().any(|part| lower.contains(part)) {
+        return pair.to_owned();
+    }
+    let end = value.find(['&', ';']).map_or("", |at| &value[at..]);
+    format!("{key}=***{end}")
+}
+
+/// Masks `password=…` in a path, where one family of cameras wants it, up to the next `_name=`.
 fn mask_path(path: &str) -> String {
     let lower = path.to_ascii_lowercase();
     let Some(at) = lower.find("password=") else {
         return path.to_owned();
     };
     let value = at + "password=".len();
-    let end = path[value..]
-        .find(['_', '&', '/'])
-        .map_or(path.len(), |end| value + end);
-    format!("{}***{}", &path[..value], &path[end..])
+    let rest = &path[value..];
+    let next = rest.find(['=', '/']).unwrap_or(rest.len());
+    let end = match rest[..next].rfind('_') {
+        Some(underscore) if rest[next..].starts_with('=') => underscore,
+        _ => next,
+    };
+    format!("{}***{}", &path[..value], &rest[end..])
 }
 
 #[cfg(test)]
@@ -440,6 +447,14 @@ mod tests {
         assert_eq!(
             shown("rtsp://h/user=admin_password=tlJw_channel=1.sdp"),
             "rtsp://h/user=admin_password=***_channel=1.sdp"
+        );
+        assert_eq!(
+            shown("rtsp://h/user=a_password=my_secret_channel=1_stream=0.sdp"),
+            "rtsp://h/user=a_password=***_channel=1_stream=0.sdp"
+        );
+        assert_eq!(
+            shown("rtsp://h/x?a=1;pwd=s&access_token=t&p%61ss=u&ch=2"),
+            "rtsp://h/x?a=1;pwd=***&access_token=***&p%61ss=***&ch=2"
         );
         assert_eq!(shown("rtsp://h/cam@1"), "rtsp://h/cam@1");
         assert!(!shown("rtsp://u:p@ss/w:0@h/x").contains("w:0"));

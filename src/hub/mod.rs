@@ -111,6 +111,12 @@ impl Publisher {
             .send_modify(|(attempt, state)| (*attempt, *state) = (*attempt + 1, State::Connecting));
     }
 
+    /// Whether media flows, or did until now.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        matches!(self.state.borrow().1, State::Live(_))
+    }
+
     /// The camera has described itself and media is about to flow.
     pub fn announce(&self, tracks: Tracks) {
         let tracks = Arc::new(tracks);

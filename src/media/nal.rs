@@ -77,6 +77,21 @@ pub fn annex_b(stream: &[u8]) -> impl Iterator<Item = &[u8]> {
     .filter(|nal| !nal.is_empty())
 }
 
+/// Whether a unit contains a start code, which emulation prevention keeps out of a proper one.
+#[must_use]
+pub fn has_start_code(nal: &[u8]) -> bool {
+    // Looks at every third byte only: the third of a start code is 1 or 0.
+    let mut at = 2;
+    while at < nal.len() {
+        match nal[at] {
+            0 => at += 1,
+            1 if nal[at - 1] == 0 && nal[at - 2] == 0 => return true,
+            _ => at += 3,
+        }
+    }
+    false
+}
+
 /// Positions of each `00 00 01`: where it begins and where the unit after it begins.
 fn start_codes(stream: &[u8]) -> impl Iterator<Item = (usize, usize)> {
     stream
@@ -98,6 +113,24 @@ mod tests {
         let nals: Vec<_> = annex_b(&stream).collect();
         assert_eq!(nals, [&[0x67, 1, 2][..], &[0x68, 3], &[0x65, 9]]);
         assert_eq!(NalType::of(nals[2]), Some(NalType::IDR));
+    }
+
+    #[test]
+    fn a_start_code_is_found_at_every_place() {
+        for at in 0..12 {
+            let mut nal = vec![0x65; 12];
+            nal.splice(at..at, [0, 0, 1]);
+            assert!(has_start_code(&nal), "{at}");
+        }
+        for nal in [
+            &[0x65, 0, 1, 0, 1, 1][..],
+            &[0, 0],
+            &[0, 0, 0, 0],
+            &[0x65, 0, 0, 3, 1],
+            &[],
+        ] {
+            assert!(!has_start_code(nal), "{nal:?}");
+        }
     }
 
     #[test]

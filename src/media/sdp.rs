@@ -91,7 +91,7 @@ fn media_section(value: &str) -> Option<MediaSection> {
     let mut words = value.split_ascii_whitespace();
     let media = words.next()?.to_ascii_lowercase();
     // `9/2` gives a number of ports, which nobody uses.
-    let port = words.next()?.split('/').next()?.parse().ok()?;
+    let port = words.next()?.split('/').next()?.parse().unwrap_or(0);
     Some(MediaSection {
         media,
         port,

@@ -57,6 +57,8 @@ struct Anchor {
 
 /// The least step of time between what belongs to different clocks.
 const STEP: Duration = Duration::from_millis(20);
+/// How far time may go back from one packet to the next.
+const BACK_MAX: Duration = Duration::from_secs(1);
 /// How far a camera's clock may stray from the arrival of its packets before it is placed anew.
 const STRAY_MAX: Duration = Duration::from_secs(10);
 
@@ -92,8 +94,10 @@ impl Timeline {
             last: MediaTime(now),
         });
         let mut placed = anchor.offset.saturating_add(ticks_in);
-        let stray = placed.abs_diff(now);
-        if stray > ticks(STRAY_MAX, self.rate).unsigned_abs() {
+        let stray = placed.abs_diff(now) > ticks(STRAY_MAX, self.rate).unsigned_abs();
+        // More than pictures that are sent in another order than shown go back.
+        let back = placed < anchor.last.0.saturating_sub(ticks(BACK_MAX, self.rate));
+        if stray || back {
             // Never behind what was sent: a receiver would drop it as late.
             placed = now.max(anchor.last.0 + ticks(STEP, self.rate));
             anchor.offset = placed.saturating_sub(ticks_in);
@@ -102,6 +106,9 @@ impl Timeline {
         MediaTime(placed)
     }
 }
+
+/// How much a camera's report may differ from what its last one promised, in nanoseconds.
+const CLOCK_STEP_MAX: i128 = 1_000_000_000;
 
 /// Brings the tracks of one source to one capture clock, by the camera's sender reports
 /// ([RFC 3550 §6.4.1]).
@@ -144,7 +151,17 @@ impl SyncClock {
     /// Takes a sender report: on track number `track`, `time` is `ntp` (32.32 fixed point seconds)
     /// on the camera's wall clock.
     pub fn report(&mut self, track: usize, rate: u32, time: MediaTime, ntp: u64) {
+        // RFC 3550 §6.4.1: a sender that has no clock says zero.
+        if ntp == 0 {
+            return;
+        }
         let wall = (i128::from(ntp) * 1_000_000_000) >> 32;
+        let expected = self.tracks.get(track).copied().flatten();
+        if expected.is_some_and(|last| (last.wall_at(time) - wall).abs() > CLOCK_STEP_MAX) {
+            // The camera's clock was set: what was said before is of no use.
+            self.tracks.fill(None);
+            self.base = None;
+        }
         if let Some(slot) = self.tracks.get_mut(track) {
             *slot = Some(Report { rate, time, wall });
         }
@@ -206,6 +223,12 @@ mod tests {
         assert_eq!(jumped.0, 180_000);
         let back = line.place(3_600, SECOND * 3);
         assert_eq!(back.0, 270_000);
+        let little_back = line.place(3_600 - 90_000 * 3, SECOND * 4);
+        assert_eq!(little_back.0, 360_000);
+        assert_eq!(
+            line.place(0, SECOND * 4).0 - little_back.0,
+            90_000 * 3 - 3_600
+        );
     }
 
     #[test]
@@ -222,5 +245,14 @@ mod tests {
         clock.report(1, 8_000, audio, ntp(0));
         assert_eq!(clock.captured(0, 90_000, video), SECOND);
         assert_eq!(clock.captured(1, 8_000, audio), SECOND);
+        // The camera's clock is set an hour later: arrival decides until both have told of it.
+        let later = MediaTime(180_000);
+        clock.report(0, 90_000, later, ntp(3_600_000));
+        assert_eq!(
+            clock.captured(1, 8_000, audio),
+            Duration::from_millis(1_300)
+        );
+        clock.report(1, 8_000, MediaTime(16_000 + 2_400), ntp(3_600_000));
+        assert_eq!(clock.captured(1, 8_000, MediaTime(18_400)), SECOND * 2);
     }
 }

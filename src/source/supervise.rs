@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::Source;
@@ -15,17 +15,19 @@ use crate::{
 /// Some cameras lock an account for half an hour after five wrong passwords.
 const LASTING_WAITS: [Duration; 2] = [Duration::from_secs(30), Duration::from_mins(5)];
 
-/// Runs `source` until `stop` fires. After a failure it waits and tries again; after a refusal it
-/// waits long. Each change of state is announced through `out`.
+/// Runs `source` until `stop` fires. After a failure it waits and tries again; after a lasting one it
+/// waits long, and until somebody wants the source: `wanted` counts who does. Each change of state is
+/// announced through `out`.
 pub async fn supervise(
     source: &dyn Source,
     out: &Publisher,
     mut backoff: Backoff,
+    mut wanted: watch::Receiver<usize>,
     stop: &CancellationToken,
 ) {
     // The first attempt is made at once, whatever the back-off says.
     backoff.reset();
-    let mut failures = 0_u64;
+    let (mut failures, mut lasting) = (0_u64, 0);
     loop {
         out.connecting();
         let begun = Instant::now();
@@ -33,15 +35,17 @@ pub async fn supervise(
         if stop.is_cancelled() {
             return;
         }
-        if begun.elapsed() > Backoff::PROVEN {
+        if out.is_live() && begun.elapsed() > Backoff::PROVEN {
             backoff.reset();
-            failures = 0;
+            (failures, lasting) = (0, 0);
         }
         let error = end
             .err()
             .unwrap_or_else(|| Error::new(ErrorKind::Unavailable, "the camera ended the stream"));
-        let wait = if error.kind().is_lasting() {
-            LASTING_WAITS[usize::from(failures > 0)]
+        let is_lasting = error.kind().is_lasting();
+        let wait = if is_lasting {
+            lasting += 1;
+            LASTING_WAITS[usize::from(lasting > 1)]
         } else {
             backoff.next_wait()
         };
@@ -56,6 +60,14 @@ pub async fn supervise(
             biased;
             () = stop.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
+        }
+        if is_lasting {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                // An error means that nobody can want it any more.
+                _ = wanted.wait_for(|leases| *leases > 0) => {}
+            }
         }
     }
 }
@@ -83,21 +95,33 @@ mod tests {
     }
 
     async fn attempts_within(kind: ErrorKind, time: Duration) -> u64 {
+        attempts(kind, time, 1).await
+    }
+
+    async fn attempts(kind: ErrorKind, time: Duration, leases: usize) -> u64 {
+        let (_leases, wanted) = watch::channel(leases);
         let (out, _hub) = hub();
         let source = Failing {
             kind,
             attempts: AtomicU64::new(0),
         };
         let stop = CancellationToken::new();
-        let _ = tokio::time::timeout(time, supervise(&source, &out, Backoff::new(1), &stop)).await;
+        let _ = tokio::time::timeout(
+            time,
+            supervise(&source, &out, Backoff::new(1), wanted, &stop),
+        )
+        .await;
         source.attempts.load(Ordering::Relaxed)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_refused_password_is_tried_again_after_half_a_minute_and_then_rarely() {
-        let attempts = |time| attempts_within(ErrorKind::SourceRefused, time);
-        assert_eq!(attempts(Duration::from_secs(29)).await, 1);
-        assert_eq!(attempts(Duration::from_mins(5)).await, 2);
+        let tries = |time| attempts_within(ErrorKind::SourceRefused, time);
+        assert_eq!(tries(Duration::from_secs(29)).await, 1);
+        assert_eq!(tries(Duration::from_mins(5)).await, 2);
+        assert_eq!(tries(Duration::from_mins(11)).await, 4);
+        let unwanted = attempts(ErrorKind::SourceRefused, Duration::from_hours(1), 0);
+        assert_eq!(unwanted.await, 1);
     }
 
     #[tokio::test(start_paused = true)]

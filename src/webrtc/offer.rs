@@ -296,7 +296,7 @@ pub(crate) mod tests {
     fn what_is_no_offer_is_refused_with_a_reason() {
         assert!(refused("").contains("empty"));
         assert!(refused("hello").contains("no media sections"));
-        assert!(refused("m=video 9 UDP/TLS/RTP/SAVPF 96\r\nm=audio x y\r\n").contains("m= line"));
+        assert!(refused("m=video 9 UDP/TLS/RTP/SAVPF 96\r\nm=audio\r\n").contains("m= line"));
         let answer = offer_of(&[("video 96", "")]).replace("actpass", "active");
         assert!(refused(&answer).contains("answer"));
         assert!(refused(&"m=video 9 UDP/TLS/RTP/SAVPF 96\r\n".repeat(65)).contains("64 media"));

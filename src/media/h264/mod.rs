@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes, BytesMut};
 pub use profile::{Profile, ProfileLevel};
 pub use sets::ParameterSets;
 
-use super::nal::{NalType, is_intra_slice};
+use super::nal::{NalType, annex_b, has_start_code, is_intra_slice};
 
 /// One coded picture: what has one timestamp.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,7 @@ pub struct Packet {
 #[derive(Debug)]
 pub struct Assembler {
     sets: ParameterSets,
+    profile_level: Option<ProfileLevel>,
     unit: Option<Unit>,
     fragments: BytesMut,
     in_fragment: bool,
@@ -59,6 +60,8 @@ struct Unit {
     damaged: bool,
 }
 
+/// What a NAL unit costs beside its bytes, so that a flood of tiny ones is bounded too.
+const UNIT_OVERHEAD: usize = 64;
 /// Largest access unit, in bytes. A 4K key frame of a good camera has about 1 MB.
 const ACCESS_UNIT_MAX: usize = 4 << 20;
 
@@ -67,6 +70,7 @@ impl Assembler {
     #[must_use]
     pub fn new(sets: ParameterSets) -> Self {
         Self {
+            profile_level: sets.profile_level(),
             sets,
             unit: None,
             fragments: BytesMut::new(),
@@ -81,10 +85,10 @@ impl Assembler {
         std::mem::take(&mut self.skipped)
     }
 
-    /// The parameter sets as last seen.
+    /// Profile and level as last seen.
     #[must_use]
-    pub fn parameter_sets(&self) -> &ParameterSets {
-        &self.sets
+    pub fn profile_level(&self) -> Option<ProfileLevel> {
+        self.profile_level
     }
 
     /// Takes the next packet and hands the pictures that it completes to `emit`: none, one or two.
@@ -160,6 +164,10 @@ impl Assembler {
         };
         let (start, end) = (header & 0x80 != 0, header & 0x40 != 0);
         if start {
+            if self.in_fragment {
+                // The end of the unit before is missing.
+                self.damage();
+            }
             self.fragments.clear();
             self.fragments
                 .extend_from_slice(&[indicator & 0xe0 | header & 0x1f]);
@@ -180,12 +188,30 @@ impl Assembler {
     }
 
     fn add(&mut self, nal: Bytes) {
+        // Some cameras send several units in one, with start codes between them, which a unit cannot
+        // contain otherwise (H.264 §7.4.1).
+        if has_start_code(&nal) {
+            let parts: Vec<_> = annex_b(&[&[0, 0, 1], &nal[..]].concat())
+                .map(Bytes::copy_from_slice)
+                .collect();
+            for part in parts {
+                self.add_one(part);
+            }
+        } else {
+            self.add_one(nal);
+        }
+    }
+
+    fn add_one(&mut self, nal: Bytes) {
         let Some(kind) = NalType::of(&nal) else {
             return;
         };
-        self.sets.keep(&nal);
+        if matches!(kind, NalType::SPS | NalType::PPS) {
+            self.sets.keep(&nal);
+            self.profile_level = self.sets.profile_level();
+        }
         let Some(unit) = &mut self.unit else { return };
-        unit.size += nal.len();
+        unit.size += nal.len() + UNIT_OVERHEAD;
         if unit.size > ACCESS_UNIT_MAX {
             unit.nal_units.clear();
             return self.damage();
@@ -300,14 +326,7 @@ mod tests {
         );
         assert_eq!(units[0].nal_units, [new_sps, PPS, IDR]);
         assert_eq!(units[1].nal_units, [new_sps, PPS, IDR]);
-        assert_eq!(
-            assembler
-                .parameter_sets()
-                .profile_level()
-                .unwrap()
-                .to_string(),
-            "4d0028"
-        );
+        assert_eq!(assembler.profile_level().unwrap().to_string(), "4d0028");
     }
 
     #[test]
@@ -357,6 +376,17 @@ mod tests {
             ],
         );
         assert_eq!(units[0].nal_units, [SPS, PPS, IDR]);
+    }
+
+    #[test]
+    fn units_with_start_codes_inside_one_are_taken_apart() {
+        let together = [SPS, &[0, 0, 0, 1], PPS, &[0, 0, 1], IDR].concat();
+        let units = assemble(
+            &mut Assembler::new(ParameterSets::default()),
+            vec![packet(0, true, &together)],
+        );
+        assert_eq!(units[0].nal_units, [SPS, PPS, IDR]);
+        assert!(units[0].random_access);
     }
 
     #[test]

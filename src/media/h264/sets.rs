@@ -11,13 +11,15 @@ pub struct ParameterSets {
     sets: Vec<Bytes>,
 }
 
+/// Largest parameter set kept, in bytes; they have some dozens.
+const SET_MAX: usize = 4096;
 /// More than any camera uses; a hostile one could send 256 picture parameter sets.
 const SETS_MAX: usize = 32;
 
 impl ParameterSets {
     /// Keeps `nal` if it is a parameter set, in place of the one with its number.
     pub fn keep(&mut self, nal: &Bytes) {
-        let Some(identity) = set_identity(nal) else {
+        let Some(identity) = set_identity(nal).filter(|_| nal.len() <= SET_MAX) else {
             return;
         };
         let known = self

@@ -3,11 +3,10 @@
 use std::{fmt, io};
 
 use bytes::{Buf, Bytes, BytesMut};
-use retina::rtsp::{
-    msg::{Message, OwnedMessage, Request, Response},
-    parse::{FeedError, Parser},
-};
+use retina::rtsp::msg::{Message, OwnedMessage, Request, Response};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use super::head;
 
 /// Whatever carries RTSP: TCP now.
 pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
@@ -18,6 +17,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> ByteStream for S {}
 /// two H.265 tracks has about 2 kB.
 const HEAD_MAX: usize = 64 << 10;
 const BODY_MAX: usize = 256 << 10;
+/// Room below which more is asked for.
+const READ_MIN: usize = 4 << 10;
+/// Packets from this size on share the buffer that they were read into, in bytes.
+const SHARED_MIN: usize = 4 << 10;
 /// Room asked for each read: an interleaved packet has at most 64 KiB.
 const READ_SIZE: usize = 32 << 10;
 
@@ -68,9 +71,12 @@ impl std::error::Error for Fault {}
 pub(super) struct Connection {
     stream: Box<dyn ByteStream>,
     buffer: BytesMut,
-    parser: Parser,
-    /// Bytes of the message that the parser is in the middle of; 0 between messages.
-    within: usize,
+    /// A message whose body of this many bytes has not arrived yet.
+    headed: Option<(Message, usize)>,
+    /// Whether anything was understood yet. Before that, nonsense means that this is no camera.
+    understood: bool,
+    /// Bytes passed over since something was understood.
+    skipped: usize,
 }
 
 impl Connection {
@@ -78,10 +84,9 @@ impl Connection {
         Self {
             stream,
             buffer: BytesMut::with_capacity(READ_SIZE),
-            parser: Parser::builder()
-                .max_message_size(HEAD_MAX + BODY_MAX)
-                .build(),
-            within: 0,
+            headed: None,
+            understood: false,
+            skipped: 0,
         }
     }
 
@@ -89,7 +94,9 @@ impl Connection {
     pub(super) async fn send(&mut self, message: &OwnedMessage) -> Result<(), Fault> {
         let mut text = Vec::with_capacity(512);
         message.write(&mut text).map_err(Fault::Broken)?;
-        self.stream.write_all(&text).await.map_err(Fault::Broken)
+        self.stream.write_all(&text).await.map_err(Fault::Broken)?;
+        // TLS keeps what does not fit at once.
+        self.stream.flush().await.map_err(Fault::Broken)
     }
 
     /// The next thing that the camera sends. Cancelling it loses nothing.
@@ -98,7 +105,9 @@ impl Connection {
             if let Some(incoming) = self.parse()? {
                 return Ok(incoming);
             }
-            self.buffer.reserve(READ_SIZE);
+            if self.buffer.capacity() - self.buffer.len() < READ_MIN {
+                self.buffer.reserve(READ_SIZE);
+            }
             match self.stream.read_buf(&mut self.buffer).await {
                 Ok(0) => return Err(Fault::Closed),
                 Ok(_) => {}
@@ -109,57 +118,80 @@ impl Connection {
 
     /// Takes one whole message or packet out of the buffer.
     fn parse(&mut self) -> Result<Option<Incoming>, Fault> {
-        if self.within == 0 && self.buffer.first() == Some(&b'$') {
-            return Ok(self.take_packet());
-        }
-        let mut input = &self.buffer[..];
-        let before = input.len();
-        let result = self.parser.feed(&mut input);
-        let consumed = before - input.len();
-        let message = match result {
-            Ok(Some((message, body))) => Some((message, Bytes::copy_from_slice(body))),
-            Ok(None) => None,
-            Err(FeedError::Incomplete(incomplete)) => {
-                self.within += consumed;
-                let limit = if incomplete.needed.is_some() {
-                    HEAD_MAX + BODY_MAX
-                } else {
-                    HEAD_MAX
-                };
-                if self.within + before - consumed > limit {
-                    return Err(Fault::TooLarge);
+        while self.headed.is_none() {
+            match self.buffer.first() {
+                None => return Ok(None),
+                Some(b'\r' | b'\n') => self.buffer.advance(1),
+                Some(b'$') => return Ok(self.take_packet()),
+                Some(_) if !head::begins_like_one(&self.buffer) => self.skip_nonsense()?,
+                Some(_) => {
+                    let Some(head) = self.take_head()? else {
+                        return Ok(None);
+                    };
+                    self.headed = Some(head);
                 }
-                // A parser that waits for more of a head is in the middle of a message, unless it
-                // has seen nothing at all.
-                self.within = self.within.max(usize::from(before > 0));
-                None
             }
-            Err(FeedError::Invalid(invalid)) => {
-                let too_large = invalid.context.contains(&"message-too-large");
-                return Err(if too_large {
-                    Fault::TooLarge
-                } else {
-                    Fault::NotRtsp
-                });
-            }
-        };
-        self.buffer.advance(consumed);
-        let Some((message, body)) = message else {
+        }
+        let Some((message, length)) = self
+            .headed
+            .take_if(|(_, length)| *length <= self.buffer.len())
+        else {
             return Ok(None);
         };
-        self.within = 0;
+        let body = Bytes::copy_from_slice(&self.buffer.split_to(length));
+        self.understand();
         Ok(match message {
             Message::Response(response) => Some(Incoming::Response(response, body)),
             Message::Request(request) => Some(Incoming::Request(request)),
-            // Packets between messages are taken above; one after a stray line break ends here.
-            Message::Data(data) => Some(Incoming::Data {
-                channel: data.channel_id,
-                packet: body,
-            }),
+            // Packets never have a head.
+            Message::Data(_) => None,
         })
     }
 
-    /// A packet, without a copy.
+    fn understand(&mut self) {
+        self.understood = true;
+        self.skipped = 0;
+    }
+
+    /// Takes the head of a message out of the buffer, with the length of its body.
+    fn take_head(&mut self) -> Result<Option<(Message, usize)>, Fault> {
+        let Some(length) = head::length(&self.buffer) else {
+            let endless = self.buffer.len() > HEAD_MAX;
+            return if endless {
+                Err(Fault::TooLarge)
+            } else {
+                Ok(None)
+            };
+        };
+        if length > HEAD_MAX {
+            return Err(Fault::TooLarge);
+        }
+        let text = self.buffer.split_to(length);
+        let (message, body) = head::parse(&text).ok_or(Fault::NotRtsp)?;
+        if body > BODY_MAX {
+            return Err(Fault::TooLarge);
+        }
+        Ok(Some((message, body)))
+    }
+
+    /// Looks for the next packet or message after bytes that belong to none: a body longer than its
+    /// camera said, for example.
+    fn skip_nonsense(&mut self) -> Result<(), Fault> {
+        if !self.understood || self.skipped > HEAD_MAX {
+            return Err(Fault::NotRtsp);
+        }
+        let next = (1..self.buffer.len()).find(|at| {
+            let rest = &self.buffer[*at..];
+            rest.starts_with(b"$") || rest.starts_with(b"RTSP/")
+        });
+        // What may be the beginning of one stays.
+        let skip = next.unwrap_or(self.buffer.len().saturating_sub(4).max(1));
+        self.skipped += skip;
+        self.buffer.advance(skip);
+        Ok(())
+    }
+
+    /// A packet; a large one without a copy.
     fn take_packet(&mut self) -> Option<Incoming> {
         let [_, channel, high, low, rest @ ..] = &self.buffer[..] else {
             return None;
@@ -169,7 +201,14 @@ impl Connection {
             return None;
         }
         self.buffer.advance(4);
-        let packet = self.buffer.split_to(length).freeze();
+        self.understand();
+        let packet = self.buffer.split_to(length);
+        // A small one must not hold the whole buffer alive, for as long as a viewer may miss it.
+        let packet = if length < SHARED_MIN {
+            Bytes::copy_from_slice(&packet)
+        } else {
+            packet.freeze()
+        };
         Some(Incoming::Data { channel, packet })
     }
 }
@@ -221,6 +260,17 @@ mod tests {
                 ["200 3", "$0 2", "OPTIONS", "$3 0", "401 0"],
                 "step {step}"
             );
+            assert!(matches!(end, Fault::Closed), "{end}");
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_that_belong_to_nothing_are_passed_over_once_a_camera_is_known() {
+        let bytes = b"RTSP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nxyz$\x02\x00\x01a\x00\x01\
+            RTSP/1.0 200 OK\r\n\r\n";
+        for step in [1, 3, 1_000] {
+            let (seen, end) = read(bytes, step).await;
+            assert_eq!(seen, ["200 1", "$2 1", "200 0"], "step {step}");
             assert!(matches!(end, Fault::Closed), "{end}");
         }
     }

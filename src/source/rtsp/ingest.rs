@@ -64,7 +64,7 @@ impl Ingest {
         }
     }
 
-    /// Takes a packet; whether it carried media.
+    /// Takes a packet; whether it shows that the camera lives: if there is a picture, sound does not.
     pub(super) fn take(&mut self, arrived: &Arrived, out: &Publisher) -> bool {
         if arrived.control || is_rtcp(&arrived.packet) {
             self.rtcp(arrived.track, &arrived.packet);
@@ -110,23 +110,29 @@ impl Ingest {
             }
         }
         self.announce(now, out);
-        true
+        self.is_watched(index)
     }
 
-    /// Announces the tracks as soon as the profile of the video is known, or has been waited for.
+    fn is_watched(&self, index: usize) -> bool {
+        let has_video = self.tracks.iter().any(|track| track.assembler.is_some());
+        !has_video || self.tracks[index].assembler.is_some()
+    }
+
+    /// Announces the tracks as soon as the profile of the video is known, or has been waited for; and
+    /// again when it changes.
     fn announce(&mut self, now: Duration, out: &Publisher) {
-        if self.announced {
-            return;
-        }
         let started = *self.started.get_or_insert(now);
-        let mut unknown = false;
+        let (mut unknown, mut changed) = (false, false);
         for (track, state) in self.chosen.tracks.iter_mut().zip(&self.tracks) {
             if let (Codec::H264(profile), Some(assembler)) = (&mut track.codec, &state.assembler) {
-                *profile = assembler.parameter_sets().profile_level();
-                unknown |= profile.is_none();
+                let seen = assembler.profile_level();
+                changed |= *profile != seen;
+                unknown |= seen.is_none();
+                *profile = seen;
             }
         }
-        if !unknown || now.saturating_sub(started) >= PROFILE_WAIT {
+        let ready = !unknown || now.saturating_sub(started) >= PROFILE_WAIT;
+        if changed && self.announced || ready && !self.announced {
             self.announced = true;
             out.announce(self.chosen.announcement());
         }
@@ -141,6 +147,9 @@ impl Ingest {
         let Ok(Some(report)) = first.as_sender_report() else {
             return;
         };
+        if !state.follower.follows(report.ssrc()) {
+            return;
+        }
         let time = state.follower.unwrap(report.rtp_timestamp());
         if let Some(time) = time.and_then(|time| state.timeline.at(time)) {
             self.sync

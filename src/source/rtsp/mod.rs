@@ -5,6 +5,7 @@
 
 mod connection;
 mod diagnose;
+mod head;
 mod ingest;
 mod packet;
 mod session;
@@ -51,8 +52,8 @@ pub const KIND: SourceKind = SourceKind {
 const OPEN_LIMIT: Duration = Duration::from_secs(7);
 /// Finding the address, making the connection, and agreeing on TLS, each.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
-/// DESCRIBE: some cameras wake their encoder first.
-const DESCRIBE_LIMIT: Duration = Duration::from_secs(5);
+/// DESCRIBE: some cameras wake their encoder first, so it may take nearly all there is.
+const DESCRIBE_LIMIT: Duration = Duration::from_secs(6);
 /// Each later request.
 const REQUEST_LIMIT: Duration = Duration::from_secs(3);
 /// Silence after which a camera counts as gone.
@@ -108,7 +109,7 @@ impl Rtsp {
     }
 
     /// Looks the name up once and connects to an address that was found.
-    async fn connect(&self) -> Result<(Session, Ends), Error> {
+    async fn connect(&self, end: Instant) -> Result<(Session, Ends), Error> {
         let host = self.url.host().trim_matches(['[', ']']);
         let lookup = tokio::net::lookup_host((host, self.url.port()));
         let addresses: Vec<SocketAddr> = match timeout(CONNECT_LIMIT, lookup).await {
@@ -125,12 +126,7 @@ impl Rtsp {
         if addresses.is_empty() {
             return Err(diagnose::unknown_host(&self.url));
         }
-        let connecting = TcpStream::connect(addresses.as_slice());
-        let stream = match timeout(CONNECT_LIMIT, connecting).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(e)) => return Err(diagnose::unreachable(&self.url, e)),
-            Err(_) => return Err(diagnose::silent(&self.url, "the connection", CONNECT_LIMIT)),
-        };
+        let stream = self.dial(&addresses).await?;
         let ends = stream
             .set_nodelay(true)
             .and_then(|()| Ok((stream.local_addr()?.ip(), stream.peer_addr()?.ip())));
@@ -139,7 +135,8 @@ impl Rtsp {
             None => Box::new(stream),
             Some(trust) => {
                 let handshake = tls::secure(stream, self.url.host(), trust);
-                match timeout(CONNECT_LIMIT, handshake).await {
+                let until = end.min(Instant::now() + CONNECT_LIMIT);
+                match timeout_at(until, handshake).await {
                     Ok(Ok(stream)) => Box::new(stream),
                     Ok(Err(e)) => return Err(diagnose::insecure(&self.url, e)),
                     Err(_) => return Err(diagnose::silent(&self.url, "TLS", CONNECT_LIMIT)),
@@ -151,6 +148,21 @@ impl Rtsp {
             Session::new(connection, self.url.clone()),
             Ends { local, camera },
         ))
+    }
+
+    /// Connects to the first of `addresses` that answers. Each has its share of the time, so that one
+    /// that leads nowhere does not keep us from the next.
+    async fn dial(&self, addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
+        let share = CONNECT_LIMIT / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+        let mut fault = diagnose::silent(&self.url, "the connection", CONNECT_LIMIT);
+        for address in addresses {
+            match timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(e)) => fault = diagnose::unreachable(&self.url, e),
+                Err(_) => {}
+            }
+        }
+        Err(fault)
     }
 
     /// Describes, sets up and plays, before `end`.
@@ -173,7 +185,7 @@ impl Rtsp {
         })?;
         let url_of = |control: &str| {
             control_url(&described.base, control)
-                .or_else(|| control_url(self.url.request_url().as_str(), control))
+                .or_else(|| control_url(session::wire_url(&self.url).as_str(), control))
                 .ok_or(Failure::Answer(
                     "its description names a control URL that is none",
                 ))
@@ -191,7 +203,8 @@ impl Rtsp {
             let setup = session.setup(&control, header);
             let chosen = self.step("SETUP", REQUEST_LIMIT, end, setup).await?;
             route
-                .agree(&chosen)
+                .agree(&chosen, ends.camera)
+                .await
                 .map_err(|what| diagnose::failed(&self.url, "SETUP", Failure::Answer(what)))?;
             routes.push(route);
         }
@@ -208,11 +221,12 @@ impl Rtsp {
         end: Instant,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Error> {
-        let until = end.min(Instant::now() + limit);
+        let begun = Instant::now();
+        let until = end.min(begun + limit);
         match timeout_at(until, work).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(failure)) => Err(diagnose::failed(&self.url, request, failure)),
-            Err(_) => Err(diagnose::silent(&self.url, request, limit)),
+            Err(_) => Err(diagnose::silent(&self.url, request, until - begun)),
         }
     }
 
@@ -284,7 +298,7 @@ impl Source for Rtsp {
         let (mut session, ends) = tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(()),
-            connected = self.connect() => connected?,
+            connected = self.connect(opened_by) => connected?,
         };
         let end = tokio::select! {
             biased;

@@ -63,6 +63,11 @@ impl Follower {
         })
     }
 
+    /// Whether the last packet was of this source.
+    pub(super) fn follows(&self, ssrc: u32) -> bool {
+        self.last.is_some_and(|last| last.ssrc == ssrc)
+    }
+
     /// The time without wrap of a timestamp near the last packet's; none before the first packet.
     pub(super) fn unwrap(&self, timestamp: u32) -> Option<i64> {
         self.last.map(|last| last.unwrap(timestamp))

@@ -72,6 +72,8 @@ struct Keepalive {
     method: Method,
     /// The number of the request that is not answered yet.
     pending: Option<u32>,
+    /// Whether the last refusal was answered with credentials.
+    retried: bool,
 }
 
 impl Session {
@@ -89,17 +91,14 @@ impl Session {
                 due: None,
                 method: Method::OPTIONS,
                 pending: None,
+                retried: false,
             },
         }
     }
 
     /// DESCRIBE.
     pub(super) async fn describe(&mut self) -> Result<Described, Failure> {
-        let mut url = self.source.request_url().clone();
-        if url.scheme() == "rtspx" {
-            // Ours alone: cameras know it as rtsps. Cannot fail between two schemes of one kind.
-            let _ = url.set_scheme("rtsps");
-        }
+        let url = wire_url(&self.source);
         let accept = [(HeaderName::ACCEPT, "application/sdp".to_owned())];
         let (response, body) = self.request(Method::DESCRIBE, &url, &accept).await?;
         let header = |name: &str| response.headers.get(name).map(ToString::to_string);
@@ -132,6 +131,8 @@ impl Session {
     pub(super) async fn play(&mut self, aggregate: Url) -> Result<(), Failure> {
         let range = [(HeaderName::RANGE, "npt=0.000-".to_owned())];
         self.aggregate = Some(aggregate.clone());
+        // What came before is of an older session.
+        self.early.clear();
         self.request(Method::PLAY, &aggregate, &range).await?;
         self.keepalive.due = Some(Instant::now() + self.keepalive.interval);
         Ok(())
@@ -234,7 +235,8 @@ impl Session {
                 password: credentials.password.reveal(),
                 uri: url.as_str(),
                 method: &method.to_string(),
-                body: Some(&[]),
+                // Without a body the protection of bodies (auth-int) is not chosen.
+                body: None,
             });
             if let Ok(response) = response {
                 set(HeaderName::AUTHORIZATION, response);
@@ -284,7 +286,10 @@ impl Session {
         let Some(challenges) = response.headers.get("WWW-Authenticate") else {
             return false;
         };
-        let challenges = challenges.to_string();
+        // Names of algorithms are compared by their case (RFC 7616 §3.3 writes them in upper case).
+        let challenges = challenges
+            .to_string()
+            .replace("algorithm=md5", "algorithm=MD5");
         let client = PasswordClient::builder().challenges(&challenges).build();
         self.authentication = client.ok();
         self.authentication.is_some()
@@ -292,8 +297,9 @@ impl Session {
 
     fn enter(&mut self, session: &str) {
         let mut parts = session.split(';');
+        // Some cameras name another session for each track, and know only the first.
         if let Some(id) = parts.next().map(str::trim).filter(|id| !id.is_empty()) {
-            self.id = Some(id.to_owned());
+            self.id.get_or_insert_with(|| id.to_owned());
         }
         let seconds = parts
             .filter_map(|part| part.trim().split_once('='))
@@ -318,7 +324,8 @@ impl Session {
     /// Takes the answer to a keep-alive: it tells which method the camera knows, and may bring a new
     /// challenge.
     fn kept_alive(&mut self, response: &Response) -> Result<(), Failure> {
-        if number_of(&response.headers) != self.keepalive.pending {
+        let number = number_of(&response.headers);
+        if number.is_some() && number != self.keepalive.pending {
             return Ok(());
         }
         self.keepalive.pending = None;
@@ -326,14 +333,21 @@ impl Session {
             StatusCode::SESSION_NOT_FOUND => {
                 return Err(Failure::Status(454, response.reason_phrase.clone()));
             }
-            StatusCode::UNAUTHORIZED if self.challenged(response) => {
+            // A new nonce; asked once, so that a changed password is not tried again and again.
+            StatusCode::UNAUTHORIZED if !self.keepalive.retried && self.challenged(response) => {
+                self.keepalive.retried = true;
                 self.keepalive.due = Some(Instant::now() + Duration::from_secs(1));
             }
+            status if status.is_success() => self.keepalive.retried = false,
             _ => {}
         }
         let public = response.headers.get("Public").map(ToString::to_string);
-        if public.is_some_and(|public| public.contains("GET_PARAMETER")) {
+        if self.keepalive.method != Method::GET_PARAMETER
+            && public.is_some_and(|public| public.contains("GET_PARAMETER"))
+        {
             self.keepalive.method = Method::GET_PARAMETER;
+            // At once, for cameras to which OPTIONS is no sign of life.
+            self.keepalive.due = Some(Instant::now());
         }
         Ok(())
     }
@@ -354,6 +368,16 @@ impl Session {
         };
         Ok(self.connection.send(&message).await?)
     }
+}
+
+/// The URL as the camera knows it: `rtspx` is ours alone.
+pub(super) fn wire_url(source: &SourceUrl) -> Url {
+    let mut url = source.request_url().clone();
+    if url.scheme() == "rtspx" {
+        // Cannot fail between two schemes of one kind.
+        let _ = url.set_scheme("rtsps");
+    }
+    url
 }
 
 fn number_of(headers: &Headers) -> Option<u32> {

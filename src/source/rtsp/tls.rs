@@ -17,7 +17,7 @@ use tokio_rustls::{
     rustls::{
         ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
         client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
+        crypto::{CryptoProvider, ring},
         pki_types::{CertificateDer, ServerName, UnixTime},
     },
 };
@@ -100,7 +100,8 @@ fn builder()
         .expect("the provider knows the protocol versions of the library it comes with")
 }
 
-/// Accepts any certificate, and still checks that the camera has its key.
+/// Accepts any certificate, and does not look at signatures either: with any certificate accepted
+/// they prove nothing, and old cameras have keys that no library of today checks.
 #[derive(Debug)]
 struct Gullible(Arc<CryptoProvider>);
 
@@ -118,22 +119,20 @@ impl ServerCertVerifier for Gullible {
 
     fn verify_tls12_signature(
         &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
+        Ok(HandshakeSignatureValid::assertion())
     }
 
     fn verify_tls13_signature(
         &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
+        Ok(HandshakeSignatureValid::assertion())
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

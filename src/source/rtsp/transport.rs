@@ -4,6 +4,7 @@ use std::{
     future::poll_fn,
     io,
     net::{IpAddr, SocketAddr},
+    str::FromStr,
     task::Poll,
 };
 
@@ -63,23 +64,16 @@ impl Route {
         Err(io::Error::other("no pair of UDP ports is free"))
     }
 
-    /// Takes the camera's choice, the `Transport` header of its answer.
+    /// Takes the camera's choice, the `Transport` header of its answer. Over UDP it sends a packet to
+    /// each of the camera's ports, so that firewalls on the way let the answers in; to `camera` alone,
+    /// whatever else the answer names.
     ///
     /// # Errors
     /// When it chose another kind of transport.
-    pub(super) fn agree(&mut self, chosen: &str) -> Result<(), &'static str> {
-        let range = |name: &str| {
-            let value = chosen.split(';').find_map(|part| {
-                let (key, value) = part.trim().split_once('=')?;
-                key.eq_ignore_ascii_case(name).then_some(value)
-            })?;
-            let (first, second) = value.split_once('-').unwrap_or((value, ""));
-            Some((first.trim().parse().ok()?, second.trim().parse().ok()))
-        };
+    pub(super) async fn agree(&mut self, chosen: &str, camera: IpAddr) -> Result<(), &'static str> {
         match self {
             Self::Channels(rtp, rtcp) => {
-                if let Some((first, second)) = range("interleaved") {
-                    let (first, second): (u8, Option<u8>) = (first, second);
+                if let Some((first, second)) = range::<u8>(chosen, "interleaved") {
                     (*rtp, *rtcp) = (first, second.unwrap_or(first.wrapping_add(1)));
                 } else if chosen.contains("client_port") || chosen.contains("/UDP") {
                     return Err(
@@ -91,9 +85,34 @@ impl Route {
             Self::Sockets(..) if chosen.contains("interleaved") || chosen.contains("/TCP") => {
                 Err("it chose TCP although UDP was asked for; remove #transport=udp from the URL")
             }
-            Self::Sockets(..) => Ok(()),
+            Self::Sockets(rtp, rtcp) => {
+                if let Some((first, second)) = range::<u16>(chosen, "server_port") {
+                    let second = second.unwrap_or(first.wrapping_add(1));
+                    for (socket, port, packet) in
+                        [(rtp, first, &RTP[..]), (rtcp, second, &RTCP[..])]
+                    {
+                        // What the path makes of it does not matter.
+                        let _ = socket.send_to(packet, (camera, port)).await;
+                    }
+                }
+                Ok(())
+            }
         }
     }
+}
+
+/// An RTP packet with nothing in it, and a receiver report about nobody.
+const RTP: [u8; 12] = [0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+const RTCP: [u8; 8] = [0x80, 201, 0, 1, 0, 0, 0, 0];
+
+/// The numbers of `name=first-second` in a `Transport` header; the second may be missing.
+fn range<N: FromStr>(header: &str, name: &str) -> Option<(N, Option<N>)> {
+    let value = header.split(';').find_map(|part| {
+        let (key, value) = part.trim().split_once('=')?;
+        key.eq_ignore_ascii_case(name).then_some(value)
+    })?;
+    let (first, second) = value.split_once('-').unwrap_or((value, ""));
+    Some((first.trim().parse().ok()?, second.trim().parse().ok()))
 }
 
 /// A packet that has come.
@@ -115,9 +134,9 @@ pub(super) async fn receive(routes: &[Route], camera: IpAddr, buffer: &mut [u8])
             };
             for (socket, control) in [(rtp, false), (rtcp, true)] {
                 let mut read = ReadBuf::new(buffer);
-                // An error is a refused packet of ours; the next poll registers for more.
-                while let Poll::Ready(Ok(from)) = socket.poll_recv_from(context, &mut read) {
-                    if is_from(from, camera) {
+                while let Poll::Ready(received) = socket.poll_recv_from(context, &mut read) {
+                    // An error tells of a packet of ours that was refused.
+                    if received.is_ok_and(|from| is_from(from, camera)) {
                         let packet = Bytes::copy_from_slice(read.filled());
                         return Poll::Ready(Arrived {
                             track,
@@ -142,18 +161,28 @@ fn is_from(address: SocketAddr, camera: IpAddr) -> bool {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_cameras_choice_of_channels_counts() {
+    #[tokio::test]
+    async fn the_cameras_choice_of_channels_counts() {
+        let home: IpAddr = [127, 0, 0, 1].into();
         let mut route = Route::Channels(0, 1);
         route
-            .agree("RTP/AVP/TCP;unicast;interleaved=4-5;ssrc=1")
+            .agree("RTP/AVP/TCP;unicast;interleaved=4-5;ssrc=1", home)
+            .await
             .unwrap();
         assert!(matches!(route, Route::Channels(4, 5)));
-        route.agree("RTP/AVP/TCP;Interleaved=6").unwrap();
+        route
+            .agree("RTP/AVP/TCP;Interleaved=6", home)
+            .await
+            .unwrap();
         assert!(matches!(route, Route::Channels(6, 7)));
-        route.agree("RTP/AVP/TCP;unicast").unwrap();
+        route.agree("RTP/AVP/TCP;unicast", home).await.unwrap();
         assert!(matches!(route, Route::Channels(6, 7)));
-        assert!(route.agree("RTP/AVP;unicast;client_port=1-2").is_err());
+        assert!(
+            route
+                .agree("RTP/AVP;unicast;client_port=1-2", home)
+                .await
+                .is_err()
+        );
     }
 
     #[tokio::test]

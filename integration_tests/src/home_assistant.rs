@@ -1,4 +1,4 @@
-//! [`HomeAssistant`]: the real one, of the last days of its integration `RTSPtoWebRTC`.
+//! [`HomeAssistant`]: the real one, of the last days of its integration RTSPtoWebRTC.
 //!
 //! It runs on loopback with a configuration of its own, needs no set-up by hand and trusts whoever
 //! asks. Nothing is installed while it runs: `integration_tests/run` has done so.

@@ -22,7 +22,7 @@ pub struct Cli {
     #[arg(long, env = "PORTHOLE_LOG", value_name = "LEVEL")]
     pub log: Option<Level>,
 
-    /// A file of YAML or JSON with named cameras and settings; `RTSPtoWebRTC`'s config.json works too
+    /// A file of YAML or JSON with named cameras and settings; RTSPtoWebRTC's config.json works too
     #[arg(long, env = "PORTHOLE_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 }

@@ -44,7 +44,10 @@ impl std::fmt::Debug for CameraLayer {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "a camera should be a URL, or a map with `url` and perhaps `on_demand`, `audio`"
+)]
 enum Written {
     Short(String),
     Long(LongCamera),
@@ -75,14 +78,14 @@ impl From<Written> for CameraLayer {
     }
 }
 
-/// The keys by which `RTSPtoWebRTC`'s own file is known.
+/// The keys by which RTSPtoWebRTC's own file is known.
 #[derive(Default, Deserialize)]
 struct Probe {
     server: Option<IgnoredAny>,
     streams: Option<IgnoredAny>,
 }
 
-/// `RTSPtoWebRTC`'s `config.json`. It holds more, written by accident; unknown keys are passed over.
+/// RTSPtoWebRTC's `config.json`. It holds more, written by accident; unknown keys are passed over.
 #[derive(Default, Deserialize)]
 struct Foreign {
     #[serde(default)]
@@ -125,7 +128,7 @@ impl From<Foreign> for Layer {
 }
 
 impl Layer {
-    /// Reads a file of YAML or JSON, ours or `RTSPtoWebRTC`'s.
+    /// Reads a file of YAML or JSON, ours or RTSPtoWebRTC's.
     ///
     /// # Errors
     /// `InvalidArgument` with the place of the fault.
@@ -165,6 +168,8 @@ impl Layer {
                 format!("line {}, column {}: ", at.line(), at.column())
             });
             let what = e.without_snippet().to_string();
+            // The library tells the place at the end of the sentence as well.
+            let what = what.split(" at line ").next().unwrap_or_default();
             Error::new(ErrorKind::InvalidArgument, format!("{place}{what}"))
         };
         if text.trim().is_empty() {
@@ -216,6 +221,17 @@ mod tests {
             (cameras["back"].on_demand, cameras["back"].audio),
             (Some(false), Some(true))
         );
+    }
+
+    #[test]
+    fn a_camera_that_is_none_is_told_what_it_should_be() {
+        let error = Layer::parse("cameras:\n  a: rtsp://h/x\n  b: [1]\n").unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.starts_with("line 3") && text.contains("a map with `url`"),
+            "{text}"
+        );
+        assert!(!text.contains("Written"), "{text}");
     }
 
     #[test]

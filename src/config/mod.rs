@@ -14,7 +14,7 @@ use crate::base::{Error, ErrorKind, SourceUrl, tracing::Level};
 pub use cli::Cli;
 pub use file::Layer;
 
-/// Where HTTP listens unless told otherwise: the port of `RTSPtoWebRTC`, which Home Assistant's
+/// Where HTTP listens unless told otherwise: the port of RTSPtoWebRTC, which Home Assistant's
 /// documentation names.
 const HTTP_PORT: u16 = 8083;
 

@@ -1,4 +1,4 @@
-//! The dialect of `RTSPtoWebRTC`, which Home Assistant's integration of that name speaks: a form with
+//! The dialect of RTSPtoWebRTC, which Home Assistant's integration of that name speaks: a form with
 //! `url` and `sdp64`, a JSON object with `sdp64` back.
 //!
 //! Where the original answers every failure with 500 after 5 s, this answers at once with a status

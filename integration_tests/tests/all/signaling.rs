@@ -1,4 +1,4 @@
-//! `RTSPtoWebRTC`'s HTTP interface, request by request: what its clients depend on is the same, and
+//! RTSPtoWebRTC's HTTP interface, request by request: what its clients depend on is the same, and
 //! where Porthole is better than the original, it is so on purpose.
 //!
 //! These are the differences:

@@ -1,4 +1,4 @@
-//! Cameras that have a name, by Porthole's configuration, by `RTSPtoWebRTC`'s, or built in.
+//! Cameras that have a name, by Porthole's configuration, by RTSPtoWebRTC's, or built in.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use integration_tests::{

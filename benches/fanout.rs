@@ -36,7 +36,7 @@ fn fanout(c: &mut Criterion) {
     let mut group = c.benchmark_group("publish and receive one frame");
     for viewers in [1_usize, 10, 100, 500] {
         let (publisher, hub) = hub();
-        let mut subscriptions: Vec<_> = (0..viewers).map(|_| hub.subscribe()).collect();
+        let mut subscriptions: Vec<_> = (0..viewers).map(|_| hub.subscribe().0).collect();
         group.throughput(Throughput::Elements(viewers as u64));
         group.bench_function(BenchmarkId::from_parameter(viewers), |b| {
             b.iter(|| {

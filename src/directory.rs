@@ -292,7 +292,7 @@ mod tests {
     async fn subscribers_are_told_when_the_server_stops() {
         let (directory, url) = directory();
         let lease = directory.lease(&url).unwrap();
-        let mut frames = lease.hub().subscribe();
+        let mut frames = lease.hub().subscribe().0;
         assert!(directory.inner.tasks.drain(Duration::from_secs(1)).await);
         while !matches!(frames.next().await, hub::Next::Ended) {}
         assert!(directory.list().is_empty());

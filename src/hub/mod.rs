@@ -1,11 +1,14 @@
 //! Where one source meets its subscribers: [`Publisher`] writes, [`Hub`] and [`Subscription`] read.
 //!
 //! Frames go round in one ring for all tracks, in the order of their arrival. A subscriber that is
-//! slow learns how many frames it lost; the publisher never waits.
+//! slow learns how many frames it lost; the publisher never waits. Whoever subscribes gets the pictures
+//! since the last key frame first, so that nobody waits for the next one.
+
+mod gop;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -16,6 +19,7 @@ use tokio::{
     time::Instant,
 };
 
+use self::gop::Gop;
 use crate::{
     base::{Error, ErrorKind},
     media::{Frame, Kind, Track},
@@ -63,6 +67,7 @@ pub fn hub() -> (Publisher, Hub) {
         start: Instant::now(),
         bytes: AtomicU64::new(0),
         latest: AtomicU64::new(0),
+        gop: Mutex::default(),
         viewers: AtomicUsize::new(0),
     });
     let hub = Hub {
@@ -86,7 +91,16 @@ struct Shared {
     bytes: AtomicU64,
     /// In nanoseconds since the start.
     latest: AtomicU64,
+    /// Also held while a frame is handed out, so that who subscribes gets each picture once.
+    gop: Mutex<Gop>,
     viewers: AtomicUsize,
+}
+
+impl Shared {
+    fn gop(&self) -> MutexGuard<'_, Gop> {
+        // Nothing panics between two changes that belong together.
+        self.gop.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The writing end, held by the task that runs the source.
@@ -107,6 +121,7 @@ impl Publisher {
 
     /// A new attempt begins.
     pub fn connecting(&self) {
+        self.shared.gop().clear();
         self.state
             .send_modify(|(attempt, state)| (*attempt, *state) = (*attempt + 1, State::Connecting));
     }
@@ -143,8 +158,11 @@ impl Publisher {
         let time = u64::try_from(time).unwrap_or(u64::MAX);
         self.shared.latest.fetch_max(time, Ordering::Relaxed);
         self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let frame = Arc::new(frame);
+        let mut gop = self.shared.gop();
+        gop.push(&frame);
         // An error means that nobody subscribes now.
-        let _ = self.frames.send(Arc::new(frame));
+        let _ = self.frames.send(frame);
     }
 }
 
@@ -213,18 +231,20 @@ impl Hub {
         }
     }
 
-    /// Follows the frames from now on.
+    /// Follows the frames from now on, and gives the pictures that a decoder needs for them.
     #[must_use]
-    pub fn subscribe(&self) -> Subscription {
+    pub fn subscribe(&self) -> (Subscription, Vec<Arc<Frame>>) {
         self.shared.viewers.fetch_add(1, Ordering::Relaxed);
+        let gop = self.shared.gop();
         let frames = self
             .frames
             .upgrade()
             .map_or_else(|| broadcast::channel(1).1, |frames| frames.subscribe());
-        Subscription {
+        let subscription = Subscription {
             frames,
             shared: Arc::clone(&self.shared),
-        }
+        };
+        (subscription, gop.pictures())
     }
 
     /// How many subscribe now.
@@ -294,7 +314,7 @@ mod tests {
     #[tokio::test]
     async fn a_slow_subscriber_learns_its_loss_and_disturbs_nobody() {
         let (publisher, hub) = hub();
-        let (mut slow, mut quick) = (hub.subscribe(), hub.subscribe());
+        let (mut slow, mut quick) = (hub.subscribe().0, hub.subscribe().0);
         for number in 0..300 {
             publisher.publish(frame(number));
             assert!(matches!(quick.next().await, Next::Frame(f) if f.time.0 == number));

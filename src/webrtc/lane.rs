@@ -79,14 +79,14 @@ impl Lane {
         }
     }
 
-    /// The header for the next payload; `last` ends the frame.
-    pub fn header(&mut self, frame: &Frame, payload: usize, last: bool) -> Header {
+    /// The header for the next payload of a frame that is to be shown at `time`; `last` ends it.
+    pub fn header(&mut self, time: MediaTime, payload: usize, last: bool) -> Header {
         self.sequence = self.sequence.wrapping_add(1);
         self.packets += 1;
         self.octets += payload as u64;
         Header {
             sequence: self.sequence,
-            timestamp: self.timestamp(frame.time),
+            timestamp: self.timestamp(time),
             marker: last && self.codec.kind() == Kind::Video,
         }
     }
@@ -167,9 +167,9 @@ mod tests {
     #[test]
     fn numbers_have_no_gaps_and_times_keep_their_distance() {
         let mut lane = lane(Codec::H264(None));
-        let first = lane.header(&frame(0), 100, false);
-        let second = lane.header(&frame(0), 100, true);
-        let third = lane.header(&frame(40), 100, true);
+        let first = lane.header(frame(0).time, 100, false);
+        let second = lane.header(frame(0).time, 100, true);
+        let third = lane.header(frame(40).time, 100, true);
         assert_eq!(second.sequence, first.sequence + 1);
         assert_eq!(third.sequence, first.sequence + 2);
         assert_eq!(third.timestamp.wrapping_sub(first.timestamp), 3_600);

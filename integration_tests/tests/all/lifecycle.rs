@@ -152,3 +152,38 @@ async fn torn_down(camera: &Camera, limit: Duration) {
     })
     .await;
 }
+
+/// Key frames come every ten seconds here, and nobody can order one: whoever waited for the next would
+/// wait for five on the average.
+#[tokio::test]
+async fn who_comes_later_sees_the_live_picture_at_once() {
+    let Some(_machine) = super::cameras_and_browser().await else {
+        return;
+    };
+    let camera = Camera::h264().with_pcmu().gop_seconds(10).start().await;
+    let server = Server::start().await;
+    let browser = Browser::start().await;
+    let page = browser.viewers_of(&server).await;
+    let first = page.watch(&camera.url(), Watch::video_and_audio()).await;
+    first.frames_within(Duration::from_secs(15)).await;
+    let mut waits = Vec::new();
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(1_300)).await;
+        let viewer = page.watch(&camera.url(), Watch::video_and_audio()).await;
+        waits.push(viewer.frames_within(Duration::from_secs(3)).await);
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        let report = viewer.report().await;
+        viewer.close().await;
+        report.frames_are_right().expect("pictures in order");
+        let gap = report.longest_gap_after_first_second();
+        assert!(
+            gap < Duration::from_millis(500),
+            "{gap:?}: {}",
+            report.summary()
+        );
+        let last = report.shown.last().and_then(|shown| shown.number);
+        let age = camera.age_of(last.expect("the last picture is readable"));
+        assert!(age < 25, "{age} pictures behind: {}", report.summary());
+    }
+    println!("first pictures after {waits:?}");
+}

@@ -14,7 +14,9 @@ use tracing::Instrument;
 
 use crate::{
     base::{Error, ErrorKind, SessionId, SourceUrl},
+    config::Camera,
     context::{Context, OFFERS_MAX},
+    directory::Lease,
     hub::Tracks,
     media::{Kind, Track},
     webrtc::{self, Peer, lane::Lane, negotiate, viewer},
@@ -90,66 +92,80 @@ fn place(context: &Context) -> Result<SemaphorePermit<'_>, Error> {
     })
 }
 
-/// The camera that a client names, by the name it has in the configuration or by its URL, and
-/// whether its sound is wanted.
+/// The camera that a client names, by the name it has in the configuration or by its URL.
 ///
 /// # Errors
 /// `NotFound` for an unknown name, `InvalidArgument` for a broken URL.
-pub fn find(context: &Context, source: &str) -> Result<(SourceUrl, bool), Error> {
-    if let Some(camera) = context.config.cameras.get(source) {
-        return Ok((camera.url.clone(), camera.audio));
-    }
-    if !source.contains(':') {
-        let known: Vec<_> = context.config.cameras.keys().map(String::as_str).collect();
-        return Err(Error::new(
-            ErrorKind::NotFound,
-            format!(
-                "there is no camera with this name; known are {}, and any rtsp:// URL works",
-                known.join(", ")
-            ),
-        ));
+pub fn find(context: &Context, source: &str) -> Result<Camera, Error> {
+    let cameras = &context.config.cameras;
+    if cameras.contains_key(source) || !source.contains(':') {
+        return named(context, source);
     }
     let url = SourceUrl::parse(source)?;
     // Home Assistant sends URLs only: the settings of a camera count for its URL as well.
-    let cameras = &mut context.config.cameras.values();
-    let audio = cameras
-        .find(|camera| camera.url == url)
-        .is_none_or(|camera| camera.audio);
-    Ok((url, audio))
+    let known = cameras.values().find(|camera| camera.url == url);
+    Ok(known.cloned().unwrap_or(Camera {
+        url,
+        on_demand: true,
+        audio: true,
+    }))
+}
+
+/// The camera of this name.
+///
+/// # Errors
+/// `NotFound`.
+pub fn named(context: &Context, name: &str) -> Result<Camera, Error> {
+    let cameras = &context.config.cameras;
+    cameras.get(name).cloned().ok_or_else(|| {
+        let known: Vec<_> = cameras.keys().map(String::as_str).collect();
+        Error::new(
+            ErrorKind::NotFound,
+            format!(
+                "there is no camera with this name; known are {}",
+                known.join(", ")
+            ),
+        )
+    })
 }
 
 /// Waits until a camera has announced its tracks. The camera stays open for a while afterwards.
 ///
 /// # Errors
 /// What is wrong with the camera.
-pub async fn tracks(context: &Context, url: &SourceUrl) -> Result<Arc<Tracks>, Error> {
+pub async fn tracks(context: &Context, camera: &Camera) -> Result<Arc<Tracks>, Error> {
     let _place = place(context)?;
-    let lease = context.directory.lease(url)?;
-    lease.hub().ready(SOURCE_LIMIT).await
+    let lease = context.directory.lease(&camera.url)?;
+    tracks_of(&lease, camera).await
+}
+
+async fn tracks_of(lease: &Lease, camera: &Camera) -> Result<Arc<Tracks>, Error> {
+    let tracks = lease.hub().ready(SOURCE_LIMIT).await?;
+    if camera.audio {
+        return Ok(tracks);
+    }
+    let mut silent = (*tracks).clone();
+    silent.usable.retain(|track| track.kind() != Kind::Audio);
+    Ok(Arc::new(silent))
 }
 
 async fn answer(context: Context, offer: Offer) -> Result<Answer, Error> {
     let parsed = webrtc::Offer::parse(&offer.sdp)?;
-    let (url, audio) = find(&context, &offer.source)?;
-    let lease = context.directory.lease(&url)?;
+    let camera = find(&context, &offer.source)?;
+    let lease = context.directory.lease(&camera.url)?;
     let hub = lease.hub().clone();
-    let tracks = hub.ready(SOURCE_LIMIT).await?;
-    let tracks = if audio {
-        tracks
-    } else {
-        Arc::new(without_audio(&tracks))
-    };
+    let tracks = tracks_of(&lease, &camera).await?;
     let plan = negotiate::negotiate(&tracks, &parsed)?;
     let mut lanes: Vec<_> = plan.sendings().map(Lane::new).collect();
     let stop = context.tasks.stop().child_token();
-    let registration = context.sessions.register(&url, stop.clone())?;
+    let registration = context.sessions.register(&camera.url, stop.clone())?;
     let session = registration.id();
     let (peer, sdp) = Peer::answer(&parsed, &plan, &lanes, offer.client, &context.tasks).await?;
     let span = tracing::info_span!(
         "session",
         session = %session.short(),
         flavour = offer.flavour,
-        source = %url,
+        source = %camera.url,
     );
     let watch = async move {
         let begun = Instant::now();
@@ -179,12 +195,6 @@ async fn answer(context: Context, offer: Offer) -> Result<Answer, Error> {
         tracks: tracks.usable.clone(),
         notes: plan.notes,
     })
-}
-
-fn without_audio(tracks: &Tracks) -> Tracks {
-    let mut tracks = tracks.clone();
-    tracks.usable.retain(|track| track.kind() != Kind::Audio);
-    tracks
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{
     Answer, Flavour, Offer, accept,
     encoding::{Fields, base64, session_description, unescape_html},
-    find, tracks,
+    named, tracks,
 };
 use crate::{
     base::{Error, ErrorKind},
@@ -81,7 +81,9 @@ async fn receiver(
         let fields = Fields::read(&request, payload).await?;
         let name = fields.get("suuid").unwrap_or(&path);
         let sdp = session_description(fields.require("data")?)?;
-        exchange(&context, &request, configured(&context, name)?, sdp).await
+        // This route opens no URLs.
+        named(&context, name)?;
+        exchange(&context, &request, name.to_owned(), sdp).await
     };
     match answered.await {
         Ok(answer) => text(base64(&answer.sdp)),
@@ -92,15 +94,12 @@ async fn receiver(
 /// The kinds of tracks of a configured camera. Sent as text, which is what its clients parse.
 async fn codec(context: web::Data<Context>, path: web::Path<String>) -> HttpResponse {
     let found = async {
-        let (url, audio) = find(&context, &configured(&context, &path)?)?;
+        let camera = named(&context, &path)?;
         let work = {
-            let (context, url) = (context.clone(), url.clone());
-            async move { tracks(&context, &url).await }
+            let context = context.clone();
+            async move { tracks(&context, &camera).await }
         };
-        let tracks = context.tasks.run("codec", work).await??;
-        let mut kinds = kinds(&tracks.usable);
-        kinds.retain(|kind| audio || *kind != "audio");
-        Ok(kinds)
+        Ok(kinds(&context.tasks.run("codec", work).await??.usable))
     };
     match found.await {
         Ok(kinds) => {
@@ -125,21 +124,6 @@ async fn exchange(
         flavour: FLAVOUR.name,
     };
     accept(context, offer).await
-}
-
-/// A camera's name, if it is one; these routes open no URLs.
-fn configured(context: &Context, name: &str) -> Result<String, Error> {
-    if context.config.cameras.contains_key(name) {
-        return Ok(name.to_owned());
-    }
-    let known: Vec<_> = context.config.cameras.keys().map(String::as_str).collect();
-    Err(Error::new(
-        ErrorKind::NotFound,
-        format!(
-            "there is no camera with this name; known are {}",
-            known.join(", ")
-        ),
-    ))
 }
 
 /// Each kind of track once, in the camera's order.

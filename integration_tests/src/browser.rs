@@ -173,7 +173,8 @@ impl Page {
     }
 
     /// The value of an expression, of what it promises if it is a promise. It counts as a click of the
-    /// user.
+    /// user. When the page leads on to another one meanwhile, as one that logs in does, the expression
+    /// is evaluated there.
     ///
     /// # Panics
     /// When it throws, with what it threw.
@@ -184,7 +185,20 @@ impl Page {
             "returnByValue": true,
             "userGesture": true,
         });
-        let mut outcome = self.call("Runtime.evaluate", options).await;
+        let mut outcome = loop {
+            let session = Some(self.session.as_str());
+            match self
+                .wire
+                .try_call(session, "Runtime.evaluate", options.clone())
+                .await
+            {
+                Ok(outcome) => break outcome,
+                Err(refusal) if refusal.contains("navigated") => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Err(refusal) => panic!("Runtime.evaluate: {refusal}"),
+            }
+        };
         let thrown = &outcome["exceptionDetails"];
         assert!(
             thrown.is_null(),

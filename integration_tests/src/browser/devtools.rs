@@ -87,6 +87,20 @@ impl Wire {
         method: &str,
         parameters: Value,
     ) -> Value {
+        let replied = self.try_call(session, method, parameters).await;
+        replied.unwrap_or_else(|refusal| panic!("{method}: {refusal}"))
+    }
+
+    /// The same, with a refusal as an error.
+    ///
+    /// # Panics
+    /// When Chromium does not reply within 60 s.
+    pub(super) async fn try_call(
+        &self,
+        session: Option<&str>,
+        method: &str,
+        parameters: Value,
+    ) -> Result<Value, String> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let mut command = json!({ "id": id, "method": method, "params": parameters });
         if let Some(session) = session {
@@ -104,8 +118,11 @@ impl Wire {
             .await
             .unwrap_or_else(|_| panic!("Chromium does not reply to {method}"))
             .unwrap_or_else(|_| panic!("Chromium ended during {method}"));
-        assert!(reply["error"].is_null(), "{method}: {}", reply["error"]);
-        reply["result"].take()
+        if reply["error"].is_null() {
+            Ok(reply["result"].take())
+        } else {
+            Err(reply["error"].to_string())
+        }
     }
 
     fn receive(&self, message: Value) {

@@ -23,8 +23,8 @@ use crate::{
 /// Cameras open at once.
 const SOURCES_MAX: usize = 128;
 
-/// How long a source stays after the last lease, when its last attempt failed for good: so long its
-/// refusal is remembered, so that viewers who come and go do not make us ask the camera each time.
+/// How long a source stays after the last lease, when the camera refused our credentials: so long that
+/// is remembered, so that viewers who come and go do not make us ask the camera each time.
 const REFUSAL_LINGER: Duration = Duration::from_mins(6);
 
 /// Names of sources to their running hubs.
@@ -236,7 +236,7 @@ async fn unwanted(wanted: &mut watch::Receiver<usize>, hub: &Hub, linger: Durati
             return;
         }
         let linger = match hub.state() {
-            State::Failed(e) if e.kind().is_lasting() => linger.max(REFUSAL_LINGER),
+            State::Failed(e) if e.kind().is_refusal() => linger.max(REFUSAL_LINGER),
             _ => linger,
         };
         let wanted_again = wanted.wait_for(|leases| *leases > 0);

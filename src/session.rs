@@ -53,11 +53,10 @@ impl Sessions {
             entry.stop.cancel();
         }
         let source = source.key();
-        let same = table
-            .values()
-            .filter(|entry| entry.source == source)
-            .count();
-        if table.len() >= SESSIONS_MAX || same >= SESSIONS_OF_SOURCE_MAX {
+        // Those that never connect must not take the places of those who watch.
+        let connected = || table.values().filter(|entry| entry.half_open.is_none());
+        let same = connected().filter(|entry| entry.source == source).count();
+        if connected().count() >= SESSIONS_MAX || same >= SESSIONS_OF_SOURCE_MAX {
             return Err(Error::new(
                 ErrorKind::ResourceExhausted,
                 format!(

@@ -51,10 +51,10 @@ impl ErrorKind {
 }
 
 impl ErrorKind {
-    /// Whether a camera that gave this error gives it again until somebody changes something.
+    /// Whether asking the camera again does harm: it may lock the account.
     #[must_use]
-    pub fn is_lasting(self) -> bool {
-        matches!(self, Self::SourceRefused | Self::NotAcceptable)
+    pub fn is_refusal(self) -> bool {
+        self == Self::SourceRefused
     }
 }
 

@@ -195,7 +195,7 @@ impl Hub {
     }
 
     /// Waits until tracks are known, at most `limit`. The failure of the attempt that is under way,
-    /// or of the next one, ends the wait; so does a lasting failure of the last one.
+    /// or of the next one, ends the wait; so does a refusal by the last one.
     ///
     /// # Errors
     /// The failure of the source, or `DeadlineExceeded`.
@@ -208,7 +208,7 @@ impl Hub {
         let settled = state.wait_for(|(attempt, state)| match state {
             State::Connecting => false,
             State::Live(_) => true,
-            State::Failed(e) => *attempt > since || e.kind().is_lasting(),
+            State::Failed(e) => *attempt > since || e.kind().is_refusal(),
         });
         let settled = tokio::time::timeout(limit, settled).await;
         match settled {

@@ -11,12 +11,16 @@ use crate::{
     hub::Publisher,
 };
 
-/// How long a lasting failure stands before the camera is asked again, the first time and later.
-/// Some cameras lock an account for half an hour after five wrong passwords.
-const LASTING_WAITS: [Duration; 2] = [Duration::from_secs(30), Duration::from_mins(5)];
+/// How long a refusal stands before the camera is asked again, the first time and later. Some cameras
+/// lock an account for half an hour after five wrong passwords.
+const REFUSED_WAITS: [Duration; 2] = [Duration::from_secs(30), Duration::from_mins(5)];
 
-/// Runs `source` until `stop` fires. After a failure it waits and tries again; after a lasting one it
-/// waits long, and until somebody wants the source: `wanted` counts who does. Each change of state is
+/// How long to wait for a camera that has nothing to show to be set otherwise; whoever comes meanwhile
+/// has perhaps just done so.
+const NOTHING_WAIT: Duration = Duration::from_secs(30);
+
+/// Runs `source` until `stop` fires. After a failure it waits and tries again; after a refusal it waits
+/// long, and until somebody wants the source: `wanted` counts who does. Each change of state is
 /// announced through `out`.
 pub async fn supervise(
     source: &dyn Source,
@@ -27,7 +31,7 @@ pub async fn supervise(
 ) {
     // The first attempt is made at once, whatever the back-off says.
     backoff.reset();
-    let (mut failures, mut lasting) = (0_u64, 0);
+    let (mut failures, mut refusals) = (0_u64, 0);
     loop {
         out.connecting();
         let begun = Instant::now();
@@ -37,15 +41,17 @@ pub async fn supervise(
         }
         if out.is_live() && begun.elapsed() > Backoff::PROVEN {
             backoff.reset();
-            (failures, lasting) = (0, 0);
+            (failures, refusals) = (0, 0);
         }
         let error = end
             .err()
             .unwrap_or_else(|| Error::new(ErrorKind::Unavailable, "the camera ended the stream"));
-        let is_lasting = error.kind().is_lasting();
-        let wait = if is_lasting {
-            lasting += 1;
-            LASTING_WAITS[usize::from(lasting > 1)]
+        let kind = error.kind();
+        let wait = if kind.is_refusal() {
+            refusals += 1;
+            REFUSED_WAITS[usize::from(refusals > 1)]
+        } else if kind == ErrorKind::NotAcceptable {
+            NOTHING_WAIT
         } else {
             backoff.next_wait()
         };
@@ -60,8 +66,9 @@ pub async fn supervise(
             biased;
             () = stop.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
+            () = somebody_comes(&mut wanted), if kind == ErrorKind::NotAcceptable => {}
         }
-        if is_lasting {
+        if kind.is_refusal() {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -70,6 +77,19 @@ pub async fn supervise(
             }
         }
     }
+}
+
+/// Returns when there is one more who wants the source.
+async fn somebody_comes(wanted: &mut watch::Receiver<usize>) {
+    let mut leases = *wanted.borrow_and_update();
+    while wanted.changed().await.is_ok() {
+        let before = std::mem::replace(&mut leases, *wanted.borrow_and_update());
+        if leases > before {
+            return;
+        }
+    }
+    // Nobody can come any more.
+    std::future::pending::<()>().await;
 }
 
 #[cfg(test)]
@@ -122,6 +142,32 @@ mod tests {
         assert_eq!(tries(Duration::from_mins(11)).await, 4);
         let unwanted = attempts(ErrorKind::SourceRefused, Duration::from_hours(1), 0);
         assert_eq!(unwanted.await, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_just_set_the_camera_otherwise_need_not_wait() {
+        let (out, hub) = hub();
+        let source = Failing {
+            kind: ErrorKind::NotAcceptable,
+            attempts: AtomicU64::new(0),
+        };
+        let stop = CancellationToken::new();
+        let (leases, wanted) = watch::channel(1);
+        let run = supervise(&source, &out, Backoff::new(1), wanted, &stop);
+        let viewers = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(hub.attempts(), 1);
+            leases.send_replace(0);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(hub.attempts(), 1);
+            leases.send_replace(1);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert_eq!(hub.attempts(), 2);
+        };
+        tokio::select! {
+            () = run => {}
+            () = viewers => {}
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -53,6 +53,8 @@ impl fmt::Display for End {
     }
 }
 
+/// How long a replay may take; the largest group needs about one second.
+const REPLAY_LIMIT: Duration = Duration::from_secs(2);
 /// Time between replayed pictures, in ticks of the video clock: 1 ms.
 const REPLAY_STEP: i64 = 90;
 /// Packets sent before each pause: together about 90 Mbit/s, which wired and wireless homes take.
@@ -116,7 +118,7 @@ async fn feed(
     let replayed = tokio::select! {
         biased;
         () = &mut gone => return End::PeerGone,
-        replayed = timeout(SEND_LIMIT, replay(peer, lanes, &pictures)) => replayed,
+        replayed = timeout(REPLAY_LIMIT, replay(peer, lanes, &pictures)) => replayed,
     };
     match replayed {
         Ok(0) => {}
@@ -124,7 +126,8 @@ async fn feed(
             summary.frames += pictures;
             summary.first_frame_after = Some(answered.elapsed());
         }
-        Err(_) => return End::Stuck,
+        // A part of a group is of no use: the next key frame is.
+        Err(_) => close_gates(lanes),
     }
     loop {
         let next = tokio::select! {
@@ -136,9 +139,7 @@ async fn feed(
             Next::Frame(frame) => frame,
             Next::Behind(missed) => {
                 summary.missed += missed;
-                for lane in lanes.iter_mut() {
-                    lane.gate.close();
-                }
+                close_gates(lanes);
                 tracing::debug!(missed, "viewer is behind");
                 continue;
             }
@@ -164,6 +165,12 @@ async fn feed(
                 .first_frame_after
                 .get_or_insert_with(|| answered.elapsed());
         }
+    }
+}
+
+fn close_gates(lanes: &mut [Lane]) {
+    for lane in lanes {
+        lane.gate.close();
     }
 }
 

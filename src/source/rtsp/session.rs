@@ -145,10 +145,13 @@ impl Session {
             return Ok(early);
         }
         loop {
-            let due = self
-                .keepalive
-                .due
-                .unwrap_or_else(|| Instant::now() + TIMEOUT);
+            let now = Instant::now();
+            let due = self.keepalive.due.unwrap_or(now + TIMEOUT);
+            if due <= now {
+                // Checked here too: a camera that never pauses would keep the timer from its turn.
+                self.keep_alive().await?;
+                continue;
+            }
             let incoming = tokio::select! {
                 biased;
                 incoming = self.connection.next() => incoming?,

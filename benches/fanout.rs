@@ -24,6 +24,7 @@ fn frame(payloads: &[Bytes]) -> Frame {
         time: MediaTime(0),
         captured: Duration::ZERO,
         random_access: true,
+        part: Part::WHOLE,
         payloads: Box::from(payloads),
     }
 }

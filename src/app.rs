@@ -53,7 +53,7 @@ impl App {
         let address = listener
             .local_addr()
             .map_err(|e| Error::new(ErrorKind::Internal, "no local address").with_source(e))?;
-        let context = Context::new(config, Tasks::on_current_runtime());
+        let context = Context::new(config, Tasks::on_current_runtime())?;
         let server = server::serve(&context, listener)?;
         let always: Vec<&Camera> = context
             .config

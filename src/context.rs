@@ -4,7 +4,13 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use crate::{base::Tasks, config::Config, directory::Directory, session::Sessions};
+use crate::{
+    base::{Error, Tasks},
+    config::Config,
+    directory::Directory,
+    session::Sessions,
+    webrtc::Engine,
+};
 
 /// The parts of a running server. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -15,6 +21,8 @@ pub struct Context {
     pub directory: Directory,
     /// Those who watch.
     pub sessions: Sessions,
+    /// What connects them.
+    pub engine: Engine,
     /// A place for each offer that may be worked on at once.
     pub offers: Arc<Semaphore>,
     /// Where work is done.
@@ -25,15 +33,20 @@ pub struct Context {
 pub const OFFERS_MAX: usize = 128;
 
 impl Context {
-    /// The parts of a server with `config`, with nothing running yet.
-    #[must_use]
-    pub fn new(config: Config, tasks: Tasks) -> Self {
-        Self {
+    /// The parts of a server with `config`, of which only the media port works yet.
+    ///
+    /// Must be called on the media runtime.
+    ///
+    /// # Errors
+    /// `Unavailable` when the media port is taken.
+    pub fn new(config: Config, tasks: Tasks) -> Result<Self, Error> {
+        Ok(Self {
+            engine: Engine::start(&config, &tasks)?,
             directory: Directory::new(tasks.clone(), config.linger),
             config: Arc::new(config),
             sessions: Sessions::default(),
             offers: Arc::new(Semaphore::new(OFFERS_MAX)),
             tasks,
-        }
+        })
     }
 }

@@ -68,6 +68,12 @@ fn the_example_configuration_is_valid_and_names_every_key() {
     Config::from_layers([layer]).expect("porthole.example.yaml is usable");
     for key in [
         "listen",
+        "media_listen",
+        "media_addresses",
+        "ice_servers",
+        "urls",
+        "username",
+        "credential",
         "log",
         "allowed_origins",
         "allowed_hosts",
@@ -87,7 +93,7 @@ fn the_example_configuration_is_valid_and_names_every_key() {
 macro_rules! service {
     ($text:expr) => {{
         let config = Config::from_layers([Layer::parse($text).unwrap()]).unwrap();
-        let context = Context::new(config, Tasks::on_current_runtime());
+        let context = Context::new(config, Tasks::on_current_runtime()).unwrap();
         let app = App::new()
             .app_data(web::Data::new(context))
             .wrap(from_fn(guard))

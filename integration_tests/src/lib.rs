@@ -4,8 +4,11 @@
 
 pub mod browser;
 pub mod camera;
+pub mod firefox;
 pub mod home_assistant;
+pub mod network;
 pub mod offer;
+pub mod peers;
 pub mod scripted;
 pub mod server;
 pub mod tools;

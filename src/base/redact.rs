@@ -31,8 +31,8 @@ impl fmt::Display for Secret {
     }
 }
 
-/// User name and password of a camera.
-#[derive(Clone, PartialEq, Eq, Hash)]
+/// User name and password of a camera or a relay.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Credentials {
     /// The user name: half of a secret, so it is not printed either.
     pub user: Secret,

@@ -18,6 +18,19 @@ pub struct Cli {
     #[arg(long, env = "PORTHOLE_LISTEN", value_name = "ADDR:PORT")]
     pub listen: Option<String>,
 
+    /// Where media listens, UDP and TCP [default: all interfaces, port 8555]
+    #[arg(long, env = "PORTHOLE_MEDIA_LISTEN", value_name = "ADDR:PORT")]
+    pub media_listen: Option<String>,
+
+    /// A public address of the media port: IP, IP:PORT, NAME, NAME:PORT or stun:HOST; repeatable
+    #[arg(
+        long = "media-address",
+        env = "PORTHOLE_MEDIA_ADDRESSES",
+        value_name = "ADDR",
+        value_delimiter = ','
+    )]
+    pub media_addresses: Vec<String>,
+
     /// How much to log, to standard error [default: info]
     #[arg(long, env = "PORTHOLE_LOG", value_name = "LEVEL")]
     pub log: Option<Level>,
@@ -37,11 +50,36 @@ impl Cli {
             .config
             .as_deref()
             .map_or_else(|| Ok(Layer::default()), Layer::read)?;
+        let mut addresses = self.media_addresses;
+        // What an empty variable is split into.
+        addresses.retain(|address| !address.trim().is_empty());
         let typed = Layer {
             listen: self.listen,
+            media_listen: self.media_listen,
+            media_addresses: Some(addresses).filter(|some| !some.is_empty()),
             log: self.log,
             ..Layer::default()
         };
         Ok([file, typed])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_addresses_are_repeated_or_separated_by_commas() {
+        let layers = |arguments: &[&str]| {
+            let cli = Cli::try_parse_from(std::iter::once(&"porthole").chain(arguments)).unwrap();
+            let [_, typed] = cli.layers().unwrap();
+            typed.media_addresses
+        };
+        let expected = Some(vec!["192.0.2.1".to_owned(), "stun:h".to_owned()]);
+        let repeated = ["--media-address", "192.0.2.1", "--media-address", "stun:h"];
+        assert_eq!(layers(&repeated), expected);
+        assert_eq!(layers(&["--media-address", "192.0.2.1,stun:h"]), expected);
+        assert_eq!(layers(&["--media-address", ""]), None);
+        assert_eq!(layers(&[]), None);
     }
 }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, de::IgnoredAny};
 
+use super::media::{IceServerLayer, IceUrl, OneOrMore};
 use crate::base::{Error, ErrorKind, tracing::Level};
 
 /// Largest configuration file, in bytes.
@@ -15,6 +16,12 @@ const FILE_MAX: u64 = 1 << 20;
 pub struct Layer {
     /// Where HTTP listens.
     pub listen: Option<String>,
+    /// Where media listens.
+    pub media_listen: Option<String>,
+    /// Further addresses by which browsers reach the media port.
+    pub media_addresses: Option<Vec<String>>,
+    /// STUN and TURN servers.
+    pub ice_servers: Option<Vec<IceServerLayer>>,
     /// How much is logged.
     pub log: Option<Level>,
     /// Origins of web pages, beside our own, that may use the API.
@@ -23,6 +30,9 @@ pub struct Layer {
     pub allowed_hosts: Option<Vec<String>>,
     /// Cameras with a name.
     pub cameras: Option<BTreeMap<String, CameraLayer>>,
+    /// What is not used, and why.
+    #[serde(skip)]
+    pub notes: Vec<String>,
 }
 
 /// A camera as it is written: a URL, or a map with one.
@@ -97,6 +107,50 @@ struct Foreign {
 #[derive(Default, Deserialize)]
 struct ForeignServer {
     http_port: Option<String>,
+    ice_servers: Option<Vec<String>>,
+    ice_username: Option<String>,
+    ice_credential: Option<String>,
+    webrtc_port_min: Option<u16>,
+    webrtc_port_max: Option<u16>,
+}
+
+impl ForeignServer {
+    /// Its servers, and what of them and of the ports is not used. A file that has served for
+    /// years is no reason not to start.
+    fn ice(&self) -> (Vec<IceServerLayer>, Vec<String>) {
+        let mut notes = Vec::new();
+        let has_login = [&self.ice_username, &self.ice_credential]
+            .iter()
+            .all(|half| half.as_ref().is_some_and(|half| !half.is_empty()));
+        let mut urls = Vec::new();
+        for (i, text) in self.ice_servers.iter().flatten().enumerate() {
+            match IceUrl::parse(text) {
+                None => notes.push(format!(
+                    "server.ice_servers[{i}] is not used: it should look like stun:host:3478 or \
+                     turn:host:3478"
+                )),
+                Some(url) if url.service.is_turn() && !has_login => notes.push(format!(
+                    "server.ice_servers[{i}] is not used: a TURN server needs ice_username and \
+                     ice_credential"
+                )),
+                Some(_) => urls.push(text.clone()),
+            }
+        }
+        let range = [self.webrtc_port_min, self.webrtc_port_max];
+        if range.into_iter().flatten().any(|port| port != 0) {
+            notes.push(
+                "server.webrtc_port_min and webrtc_port_max are not used: one port serves all \
+                 viewers, see media_listen"
+                    .to_owned(),
+            );
+        }
+        let servers = (!urls.is_empty()).then(|| IceServerLayer {
+            urls: OneOrMore::More(urls),
+            username: self.ice_username.clone(),
+            credential: self.ice_credential.clone(),
+        });
+        (servers.into_iter().collect(), notes)
+    }
 }
 
 #[derive(Deserialize)]
@@ -119,8 +173,11 @@ impl From<Foreign> for Layer {
             .streams
             .into_iter()
             .map(|(name, s)| (name, camera(s)));
+        let (ice_servers, notes) = foreign.server.ice();
         Self {
             listen: foreign.server.http_port,
+            ice_servers: Some(ice_servers),
+            notes,
             cameras: Some(cameras.collect()),
             ..Self::default()
         }
@@ -185,9 +242,14 @@ impl Layer {
 
     /// This layer under `over`: what `over` has wins.
     #[must_use]
-    pub fn under(self, over: Self) -> Self {
+    pub fn under(mut self, over: Self) -> Self {
+        self.notes.extend(over.notes);
         Self {
             listen: over.listen.or(self.listen),
+            media_listen: over.media_listen.or(self.media_listen),
+            media_addresses: over.media_addresses.or(self.media_addresses),
+            ice_servers: over.ice_servers.or(self.ice_servers),
+            notes: self.notes,
             log: over.log.or(self.log),
             allowed_origins: over.allowed_origins.or(self.allowed_origins),
             allowed_hosts: over.allowed_hosts.or(self.allowed_hosts),
@@ -221,6 +283,33 @@ mod tests {
             (cameras["back"].on_demand, cameras["back"].audio),
             (Some(false), Some(true))
         );
+    }
+
+    #[test]
+    fn the_ice_servers_of_rtsptowebrtc_are_used_and_its_port_range_is_not() {
+        let text = r#"{
+          "server": {
+            "ice_servers": ["stun:x.example", "turn:y.example", "nonsense"],
+            "ice_username": "me", "ice_credential": "hunter2",
+            "webrtc_port_min": 60000, "webrtc_port_max": 61000
+          },
+          "streams": {}
+        }"#;
+        let config = crate::config::Config::from_layers([Layer::parse(text).unwrap()]).unwrap();
+        let [server] = &config.ice_servers[..] else {
+            panic!("{:?}", config.ice_servers)
+        };
+        assert_eq!(server.urls.len(), 2);
+        assert!(server.credentials.is_some());
+        let notes = config.notes.join("\n");
+        assert!(
+            notes.contains("ice_servers[2]") && notes.contains("webrtc_port_min"),
+            "{notes}"
+        );
+        let text = r#"{"server": {"ice_servers": ["turn:y.example"], "webrtc_port_min": 0}}"#;
+        let layer = Layer::parse(text).unwrap();
+        assert!(layer.ice_servers.unwrap().is_empty());
+        assert_eq!(layer.notes.len(), 1);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod file;
+pub mod media;
 
 use std::{
     collections::BTreeMap,
@@ -13,6 +14,7 @@ use crate::base::{Error, ErrorKind, SourceUrl, tracing::Level};
 
 pub use cli::Cli;
 pub use file::Layer;
+pub use media::{HostPort, IceServer, IceService, IceUrl, MediaAddress, MediaListen};
 
 /// Where HTTP listens unless told otherwise: the port of RTSPtoWebRTC, which Home Assistant's
 /// documentation names.
@@ -30,6 +32,12 @@ pub const DEMO: &str = "demo";
 pub struct Config {
     /// Where HTTP listens.
     pub listen: Listen,
+    /// Where media listens.
+    pub media_listen: MediaListen,
+    /// Further addresses by which browsers reach the media port.
+    pub media_addresses: Vec<MediaAddress>,
+    /// STUN and TURN servers that Porthole itself uses.
+    pub ice_servers: Vec<IceServer>,
     /// How much is logged.
     pub log: Level,
     /// Origins of web pages, beside our own, that may use the API. `*` means any.
@@ -40,9 +48,11 @@ pub struct Config {
     pub cameras: BTreeMap<String, Camera>,
     /// How long a camera stays connected after its last viewer.
     pub linger: Duration,
+    /// What in the files is not used, and why: sentences for the log, which starts later.
+    pub notes: Vec<String>,
 }
 
-/// Where HTTP listens.
+/// Where something listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listen {
     /// Every address of this machine, IPv6 too if it has it.
@@ -63,6 +73,26 @@ impl Listen {
             ],
             Self::At(address) => vec![address],
         }
+    }
+
+    /// The port; 0 means any that is free.
+    #[must_use]
+    pub fn port(self) -> u16 {
+        match self {
+            Self::Everywhere(port) => port,
+            Self::At(address) => address.port(),
+        }
+    }
+
+    /// Whether the two cannot both be had.
+    fn collides_with(self, other: Self) -> bool {
+        let same_address = match (self, other) {
+            (Self::At(a), Self::At(b)) => {
+                a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified()
+            }
+            _ => true,
+        };
+        same_address && self.port() == other.port() && self.port() != 0
     }
 }
 
@@ -91,11 +121,32 @@ impl Config {
         let listen = layer
             .listen
             .as_deref()
-            .map_or(Ok(Listen::Everywhere(HTTP_PORT)), listen);
+            .map_or(Ok(Listen::Everywhere(HTTP_PORT)), |text| {
+                listen("listen", text)
+            });
         let listen = listen.unwrap_or_else(|fault| {
             faults.push(fault);
             Listen::Everywhere(HTTP_PORT)
         });
+        let media_listen =
+            media::media_listen(layer.media_listen.as_deref()).unwrap_or_else(|fault| {
+                faults.push(fault);
+                MediaListen::default()
+            });
+        if !media_listen.is_default && listen.collides_with(media_listen.at) {
+            faults.push(format!(
+                "media_listen: HTTP listens on port {} already; choose another",
+                listen.port()
+            ));
+        }
+        let media_addresses = media::media_addresses(
+            layer.media_addresses.as_deref().unwrap_or_default(),
+            &mut faults,
+        );
+        let ice_servers = media::ice_servers(
+            layer.ice_servers.as_deref().unwrap_or_default(),
+            &mut faults,
+        );
         let mut cameras = BTreeMap::new();
         let demo = SourceUrl::parse("demo:").expect("a constant that parses");
         cameras.insert(
@@ -130,24 +181,28 @@ impl Config {
         }
         Ok(Self {
             listen,
+            media_listen,
+            media_addresses,
+            ice_servers,
             log: layer.log.unwrap_or_default(),
             allowed_origins: layer.allowed_origins.unwrap_or_default(),
             allowed_hosts: layer.allowed_hosts.unwrap_or_default(),
             cameras,
             linger: LINGER,
+            notes: layer.notes,
         })
     }
 }
 
-/// Reads `PORT`, `:PORT` or `ADDRESS:PORT`.
-fn listen(text: &str) -> Result<Listen, String> {
+/// Reads `PORT`, `:PORT` or `ADDRESS:PORT`, the value of `key`.
+fn listen(key: &str, text: &str) -> Result<Listen, String> {
     let port = text.strip_prefix(':').unwrap_or(text).parse();
     if let Ok(port) = port {
         return Ok(Listen::Everywhere(port));
     }
     let text = text.replacen("localhost:", "127.0.0.1:", 1);
     text.parse().map(Listen::At).map_err(|_| {
-        format!("listen: {text:?} should be a port, or an address and a port as in 0.0.0.0:8083")
+        format!("{key}: {text:?} should be a port, or an address and a port as in 0.0.0.0:8083")
     })
 }
 
@@ -169,6 +224,8 @@ mod tests {
     fn nothing_is_a_valid_configuration() {
         let config = config("").unwrap();
         assert_eq!(config.listen, Listen::Everywhere(8083));
+        assert_eq!(config.media_listen.at, Listen::Everywhere(8555));
+        assert!(config.media_listen.is_default && config.media_addresses.is_empty());
         assert_eq!(config.cameras.keys().collect::<Vec<_>>(), ["demo"]);
     }
 
@@ -188,11 +245,52 @@ mod tests {
 
     #[test]
     fn all_faults_are_told_at_once() {
-        let error =
-            config("listen: here\ncameras:\n  a/b: rtsp://h/x\n  c: nonsense\n").unwrap_err();
+        let error = config(
+            "listen: here\nmedia_listen: there\nmedia_addresses: [a b]\nice_servers: [{urls: x}]\n\
+             cameras:\n  a/b: rtsp://h/x\n  c: nonsense\n",
+        )
+        .unwrap_err();
         let text = error.to_string();
-        for part in ["listen", "a/b", "cameras.c.url"] {
+        for part in [
+            "\nmedia_listen",
+            "media_addresses",
+            "ice_servers[0].urls[0]",
+            "a/b",
+            "cameras.c.url",
+        ] {
             assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn media_and_http_cannot_share_a_port() {
+        assert!(config("listen: 8555").is_ok(), "the default yields");
+        assert!(config("media_listen: 8083").is_err());
+        assert!(config("listen: 127.0.0.1:9\nmedia_listen: 192.0.2.1:9").is_ok());
+        assert!(config("listen: 0\nmedia_listen: 0").is_ok());
+        let config = config("media_listen: 127.0.0.1:9").unwrap();
+        assert!(!config.media_listen.is_default);
+    }
+
+    #[test]
+    fn ice_servers_keep_their_secrets() {
+        let text = "ice_servers:\n  - urls: stun:a.example\n  - urls: [turn:b.example, turns:b.example]\n    \
+                    username: me\n    credential: hunter2\n";
+        let checked = config(text).unwrap();
+        let turn = &checked.ice_servers[1];
+        assert_eq!(turn.urls.len(), 2);
+        let credentials = turn.credentials.as_ref().unwrap();
+        assert_eq!(credentials.password.reveal(), "hunter2");
+        let shown = format!("{checked:?}{:?}", Layer::parse(text).unwrap());
+        assert!(!shown.contains("hunter2"), "{shown}");
+        for text in [
+            "ice_servers: [{urls: turn:b.example}]",
+            "ice_servers: [{urls: 'turn:me:hunter2@b.example'}]",
+            "media_addresses: ['me:hunter2@b.example']",
+            "ice_servers: [{urls: turn:b.example, username: me, credential: [hunter2]}]",
+        ] {
+            let error = config(text).unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
         }
     }
 

@@ -14,6 +14,8 @@ const PICTURES_MAX: usize = 300;
 #[derive(Debug, Default)]
 pub(super) struct Gop {
     pictures: Vec<Arc<Frame>>,
+    /// Whole pictures among them.
+    count: usize,
     bytes: usize,
 }
 
@@ -29,12 +31,14 @@ impl Gop {
             return;
         }
         // Pictures that are shown in another order than sent cannot be squeezed in time.
-        let in_order = self
-            .pictures
-            .last()
-            .is_none_or(|last| last.time < frame.time);
+        let in_order = !frame.part.first
+            || self
+                .pictures
+                .last()
+                .is_none_or(|last| last.time < frame.time);
         self.bytes += frame.len();
-        if !in_order || self.bytes > BYTES_MAX || self.pictures.len() >= PICTURES_MAX {
+        self.count += usize::from(frame.part.first);
+        if !in_order || self.bytes > BYTES_MAX || self.count > PICTURES_MAX {
             self.clear();
             return;
         }
@@ -44,6 +48,7 @@ impl Gop {
     /// Forgets everything up to the next random access point.
     pub(super) fn clear(&mut self) {
         self.pictures.clear();
+        self.count = 0;
         self.bytes = 0;
     }
 
@@ -71,6 +76,7 @@ mod tests {
             time: MediaTime(time),
             captured: Duration::ZERO,
             random_access,
+            part: Part::WHOLE,
             payloads: Box::new([Bytes::from(vec![0; size])]),
         })
     }

@@ -61,9 +61,11 @@ pub struct LeftOut {
 /// Makes both ends of a hub. Its clock starts now.
 #[must_use]
 pub fn hub() -> (Publisher, Hub) {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
     let (frames, _) = broadcast::channel(RING);
     let (state, _) = watch::channel((0, State::Connecting));
     let shared = Arc::new(Shared {
+        id: NEXT.fetch_add(1, Ordering::Relaxed),
         start: Instant::now(),
         bytes: AtomicU64::new(0),
         latest: AtomicU64::new(0),
@@ -87,6 +89,7 @@ pub fn hub() -> (Publisher, Hub) {
 
 #[derive(Debug)]
 struct Shared {
+    id: u64,
     start: Instant,
     bytes: AtomicU64,
     /// In nanoseconds since the start.
@@ -182,6 +185,12 @@ impl Hub {
         self.state.borrow().1.clone()
     }
 
+    /// Tells it from every other hub of this process.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.shared.id
+    }
+
     /// The number of attempts begun until now.
     #[must_use]
     pub fn attempts(&self) -> u64 {
@@ -234,20 +243,22 @@ impl Hub {
     /// Follows the frames from now on, and gives the pictures that a decoder needs for them.
     #[must_use]
     pub fn subscribe(&self) -> (Subscription, Vec<Arc<Frame>>) {
-        self.shared.viewers.fetch_add(1, Ordering::Relaxed);
         let gop = self.shared.gop();
         let frames = self
             .frames
             .upgrade()
             .map_or_else(|| broadcast::channel(1).1, |frames| frames.subscribe());
-        let subscription = Subscription {
-            frames,
-            shared: Arc::clone(&self.shared),
-        };
-        (subscription, gop.pictures())
+        (Subscription { frames }, gop.pictures())
     }
 
-    /// How many subscribe now.
+    /// Counts a viewer for as long as the result lives.
+    #[must_use]
+    pub fn watch(&self) -> Watching {
+        self.shared.viewers.fetch_add(1, Ordering::Relaxed);
+        Watching(Arc::clone(&self.shared))
+    }
+
+    /// How many watch now.
     #[must_use]
     pub fn viewers(&self) -> usize {
         self.shared.viewers.load(Ordering::Relaxed)
@@ -275,8 +286,11 @@ pub enum Next {
 #[derive(Debug)]
 pub struct Subscription {
     frames: broadcast::Receiver<Arc<Frame>>,
-    shared: Arc<Shared>,
 }
+
+/// One viewer of a [`Hub`].
+#[derive(Debug)]
+pub struct Watching(Arc<Shared>);
 
 impl Subscription {
     /// The next frame, or what happened instead. Cancelling it loses nothing.
@@ -289,9 +303,9 @@ impl Subscription {
     }
 }
 
-impl Drop for Subscription {
+impl Drop for Watching {
     fn drop(&mut self) {
-        self.shared.viewers.fetch_sub(1, Ordering::Relaxed);
+        self.0.viewers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -307,6 +321,7 @@ mod tests {
             time: MediaTime(number),
             captured: Duration::ZERO,
             random_access: true,
+            part: Part::WHOLE,
             payloads: Box::new([]),
         }
     }
@@ -321,8 +336,9 @@ mod tests {
         }
         assert!(matches!(slow.next().await, Next::Behind(44)));
         assert!(matches!(slow.next().await, Next::Frame(f) if f.time.0 == 44));
+        let (one, _other) = (hub.watch(), hub.watch());
         assert_eq!(hub.viewers(), 2);
-        drop(slow);
+        drop(one);
         assert_eq!(hub.viewers(), 1);
     }
 

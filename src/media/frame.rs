@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::{Codec, MediaTime, TrackId};
 
-/// One coded picture or block of sound, cut into RTP payloads.
+/// One coded picture or block of sound, cut into RTP payloads; or a part of a large picture, as far as
+/// it has come from the camera.
 #[derive(Debug, Clone)]
 pub struct Frame {
     /// The track it belongs to.
@@ -18,10 +19,31 @@ pub struct Frame {
     /// When it was captured, on one clock for all tracks of the source, counted from the hub's start.
     /// Sender reports are made of it, so it decides whether lips and voice fit.
     pub captured: Duration,
-    /// Whether decoding can begin here: an IDR picture with its parameter sets, or any sound.
+    /// Whether decoding can begin here: the first part of an IDR picture with its parameter sets, or any
+    /// sound.
     pub random_access: bool,
+    /// Which part of the picture it is.
+    pub part: Part,
     /// At most [`PAYLOAD_MAX`](super::rtp::PAYLOAD_MAX) bytes each, never empty.
     pub payloads: Box<[Bytes]>,
+}
+
+/// Where the payloads of a [`Frame`] stand in their picture. Most pictures come as one part, which is
+/// first and last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Nothing of the picture came before.
+    pub first: bool,
+    /// Nothing of it will follow.
+    pub last: bool,
+}
+
+impl Part {
+    /// All of it.
+    pub const WHOLE: Self = Self {
+        first: true,
+        last: true,
+    };
 }
 
 impl Frame {

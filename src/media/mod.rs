@@ -10,6 +10,6 @@ pub mod time;
 pub mod track;
 
 pub use codec::{Codec, Kind};
-pub use frame::Frame;
+pub use frame::{Frame, Part};
 pub use time::{MediaTime, Timeline};
 pub use track::{Track, TrackId};

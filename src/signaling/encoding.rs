@@ -18,6 +18,16 @@ pub(super) const BODY_MAX: usize = 256 << 10;
 /// How long a body may take to arrive.
 const BODY_LIMIT: Duration = Duration::from_secs(10);
 
+/// By which name or address the client has reached us, or the proxy in front of us: the address at which
+/// it will look for media too.
+pub(super) fn called(request: &HttpRequest) -> Option<String> {
+    let headers = request.headers();
+    let forwarded = headers.get("x-forwarded-host").or_else(|| headers.get(header::HOST));
+    // Of a row of proxies the first is the one that the client knows.
+    let name = forwarded?.to_str().ok()?.split(',').next()?.trim();
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
 /// The fields of a request: an HTML form of either encoding, or a JSON object.
 #[derive(Debug, Default)]
 pub(super) struct Fields(Vec<(String, String)>);

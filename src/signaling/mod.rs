@@ -10,6 +10,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use actix_web::web::ServiceConfig;
 use tokio::{sync::SemaphorePermit, time::Instant};
+use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
@@ -17,9 +18,13 @@ use crate::{
     config::Camera,
     context::{Context, OFFERS_MAX},
     directory::Lease,
-    hub::Tracks,
+    hub::{Hub, Tracks},
     media::{Kind, Track},
-    webrtc::{self, Peer, lane::Lane, negotiate, viewer},
+    session::Registration,
+    webrtc::{
+        self, Request, negotiate,
+        status::{End, State},
+    },
 };
 
 /// Every dialect served.
@@ -45,6 +50,8 @@ pub struct Offer {
     pub sdp: String,
     /// Where it came from.
     pub client: Option<IpAddr>,
+    /// By which name or address, with or without a port, the client has reached this server.
+    pub host: Option<String>,
     /// The dialect.
     pub flavour: &'static str,
 }
@@ -63,7 +70,7 @@ pub struct Answer {
 }
 
 /// How long a camera may take: a little more than its own deadline, so that its own words are told.
-/// With the peer's 0.6 s this stays below 8 s from offer to answer; Home Assistant gives up after 10.
+/// With all else this stays below 8 s from offer to answer; Home Assistant gives up after 10.
 const SOURCE_LIMIT: Duration = Duration::from_millis(7_300);
 
 /// Answers an offer and plays the camera to whoever sent it.
@@ -156,11 +163,17 @@ async fn answer(context: Context, offer: Offer) -> Result<Answer, Error> {
     let hub = lease.hub().clone();
     let tracks = tracks_of(&lease, &camera).await?;
     let plan = negotiate::negotiate(&tracks, &parsed)?;
-    let mut lanes: Vec<_> = plan.sendings().map(Lane::new).collect();
     let stop = context.tasks.stop().child_token();
     let registration = context.sessions.register(&camera.url, stop.clone())?;
     let session = registration.id();
-    let (peer, sdp) = Peer::answer(&parsed, &plan, &lanes, offer.client, &context.tasks).await?;
+    let request = Request {
+        offer: &parsed,
+        plan: &plan,
+        hub: &hub,
+        client: offer.client,
+        host: offer.host.as_deref(),
+    };
+    let (viewer, sdp) = context.engine.answer(request).await?;
     let span = tracing::info_span!(
         "session",
         session = %session.short(),
@@ -168,23 +181,7 @@ async fn answer(context: Context, offer: Offer) -> Result<Answer, Error> {
         source = %camera.url,
     );
     let watch = async move {
-        let begun = Instant::now();
-        let connected = || registration.connected();
-        let (end, summary) = viewer::play(&hub, peer, &mut lanes, connected, &stop).await;
-        let (packets, bytes) = lanes
-            .iter()
-            .map(Lane::sent)
-            .fold((0, 0), |(p, b), (packets, bytes)| (p + packets, b + bytes));
-        tracing::info!(
-            reason = %end,
-            duration = ?begun.elapsed(),
-            frames = summary.frames,
-            missed = summary.missed,
-            packets,
-            bytes,
-            first_frame = ?summary.first_frame_after,
-            "viewer gone"
-        );
+        follow(viewer, &hub, &registration, &stop).await;
         // The camera is wanted, and the session listed, until here.
         drop((lease, registration));
     };
@@ -195,6 +192,47 @@ async fn answer(context: Context, offer: Offer) -> Result<Answer, Error> {
         tracks: tracks.usable.clone(),
         notes: plan.notes,
     })
+}
+
+/// Follows a viewer to its end, which `stop` brings about as well, and tells the log of it.
+async fn follow(
+    mut viewer: webrtc::Session,
+    hub: &Hub,
+    registration: &Registration,
+    stop: &CancellationToken,
+) {
+    let begun = Instant::now();
+    let watched = async {
+        if viewer.settled().await != State::Connected {
+            return;
+        }
+        registration.connected();
+        let _watching = hub.watch();
+        tracing::info!(after = ?viewer.status().connected_after, "viewer connected");
+        viewer.ended().await;
+    };
+    tokio::select! {
+        () = watched => {}
+        () = stop.cancelled() => {}
+    }
+    viewer.close().await;
+    let status = viewer.status();
+    let reason = match status.state {
+        State::Ended(end) => end,
+        State::Connecting | State::Connected => End::Stopped,
+    };
+    tracing::info!(
+        %reason,
+        duration = ?begun.elapsed(),
+        frames = status.frames,
+        skipped = status.skipped,
+        packets = status.packets,
+        bytes = status.bytes,
+        resent = status.resent,
+        missed = status.missed,
+        first_frame = ?status.first_frame_after,
+        "viewer gone"
+    );
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{
     Answer, Flavour, Offer, accept,
-    encoding::{Fields, base64, session_description, unescape_html},
+    encoding::{Fields, base64, called, session_description, unescape_html},
     named, tracks,
 };
 use crate::{
@@ -121,6 +121,7 @@ async fn exchange(
         source,
         sdp,
         client,
+        host: called(request),
         flavour: FLAVOUR.name,
     };
     accept(context, offer).await

@@ -14,7 +14,7 @@ use crate::{
     base::{Error, ErrorKind, SourceUrl},
     hub::{Publisher, Tracks},
     media::{
-        Codec, Frame, MediaTime, Track, TrackId,
+        Codec, Frame, MediaTime, Part, Track, TrackId,
         h264::ProfileLevel,
         nal::{NalType, annex_b},
         rtp::{PAYLOAD_MAX, h264::cut_access_unit},
@@ -144,6 +144,7 @@ impl Source for Pattern {
                     time: MediaTime::at(captured, codec.clock_rate()),
                     captured,
                     random_access,
+                    part: Part::WHOLE,
                     payloads,
                 });
             }

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use crate::webrtc::{
     Offer, Plan,
+    extension::{ABS_SEND_TIME, PLAYOUT_DELAY, TRANSPORT_SEQUENCE},
+    lane::Lane,
     negotiate::{SectionPlan, Sending},
 };
 
@@ -16,19 +18,35 @@ pub struct LocalTransport {
     pub password: String,
     /// Hash name and value of our certificate.
     pub fingerprint: String,
-    /// `active` or `passive` (RFC 8842).
-    pub setup: String,
-    /// Candidate lines without `a=`.
+    /// Values of `a=candidate`.
     pub candidates: Vec<String>,
 }
 
 /// The name under which all tracks of one viewer belong together: the browser keeps sound and
 /// picture of one stream in step.
-const STREAM: &str = "porthole";
+pub const STREAM: &str = "porthole";
 
-/// Writes the answer to `offer` that `plan` describes. `ssrcs` are of the sent sections, in order.
+/// The streams of a sent section.
+#[derive(Debug, Clone, Copy)]
+pub struct Streams {
+    /// Of the media.
+    pub media: u32,
+    /// Of packets that are sent again.
+    pub rtx: Option<u32>,
+}
+
+impl From<&Lane> for Streams {
+    fn from(lane: &Lane) -> Self {
+        Self {
+            media: lane.ssrc,
+            rtx: lane.rtx_ssrc(),
+        }
+    }
+}
+
+/// Writes the answer to `offer` that `plan` describes. `streams` are of the sent sections, in order.
 #[must_use]
-pub fn write(offer: &Offer, plan: &Plan, local: &LocalTransport, ssrcs: &[u32]) -> String {
+pub fn write(offer: &Offer, plan: &Plan, local: &LocalTransport, streams: &[Streams]) -> String {
     let mids: Vec<_> = plan
         .sections
         .iter()
@@ -42,12 +60,15 @@ pub fn write(offer: &Offer, plan: &Plan, local: &LocalTransport, ssrcs: &[u32]) 
         line(&mut text, format_args!("a=group:BUNDLE {}", mids.join(" ")));
     }
     line(&mut text, format_args!("a=msid-semantic: WMS {STREAM}"));
-    let mut ssrcs = ssrcs.iter();
+    let mut streams = streams.iter();
     let first = plan.first();
     for (index, section) in plan.sections.iter().enumerate() {
         let offered = &offer.sections()[index];
         let (port, format) = match section {
-            SectionPlan::Send(sending) => (9, sending.payload_type.to_string()),
+            SectionPlan::Send(sending) => {
+                let rtx = sending.rtx.map_or(String::new(), |rtx| format!(" {rtx}"));
+                (9, format!("{}{rtx}", sending.payload_type))
+            }
             SectionPlan::Data => (9, "webrtc-datachannel".to_owned()),
             SectionPlan::Refused => (
                 0,
@@ -73,9 +94,10 @@ pub fn write(offer: &Offer, plan: &Plan, local: &LocalTransport, ssrcs: &[u32]) 
         transport(&mut text, local, index == first);
         match section {
             SectionPlan::Send(sending) => {
-                let ssrc = ssrcs.next().copied().unwrap_or_default();
                 let reduced_size = offered.attributes.has("rtcp-rsize");
-                media(&mut text, sending, ssrc, reduced_size);
+                if let Some(streams) = streams.next() {
+                    media(&mut text, sending, *streams, reduced_size);
+                }
             }
             SectionPlan::Data => {
                 line(&mut text, format_args!("a=sctp-port:5000"));
@@ -97,7 +119,8 @@ fn transport(text: &mut String, local: &LocalTransport, with_candidates: bool) {
     line(text, format_args!("a=ice-pwd:{}", local.password));
     line(text, format_args!("a=ice-options:trickle"));
     line(text, format_args!("a=fingerprint:{}", local.fingerprint));
-    line(text, format_args!("a=setup:{}", local.setup));
+    // The browser begins: it is the one that knows when it has the answer (RFC 8842 §5.3).
+    line(text, format_args!("a=setup:passive"));
     // RFC 9143 §9.2: candidates belong to the first section of the group.
     if with_candidates {
         for candidate in &local.candidates {
@@ -107,7 +130,7 @@ fn transport(text: &mut String, local: &LocalTransport, with_candidates: bool) {
     }
 }
 
-fn media(text: &mut String, sending: &Sending, ssrc: u32, reduced_size: bool) {
+fn media(text: &mut String, sending: &Sending, streams: Streams, reduced_size: bool) {
     let format = sending.payload_type;
     line(text, format_args!("a=sendonly"));
     line(text, format_args!("a=rtcp-mux"));
@@ -121,10 +144,30 @@ fn media(text: &mut String, sending: &Sending, ssrc: u32, reduced_size: bool) {
     for feedback in &sending.feedback {
         line(text, format_args!("a=rtcp-fb:{format} {feedback}"));
     }
+    if let Some(rtx) = sending.rtx {
+        let rate = sending.rtpmap.split('/').nth(1).unwrap_or("90000");
+        line(text, format_args!("a=rtpmap:{rtx} rtx/{rate}"));
+        line(text, format_args!("a=fmtp:{rtx} apt={format}"));
+    }
+    let extensions = [
+        (sending.extensions.abs_send_time, ABS_SEND_TIME),
+        (sending.extensions.transport_sequence, TRANSPORT_SEQUENCE),
+        (sending.extensions.playout_delay, PLAYOUT_DELAY),
+    ];
+    for (id, uri) in extensions {
+        if let Some(id) = id {
+            line(text, format_args!("a=extmap:{id} {uri}"));
+        }
+    }
     let kind = sending.track.kind().name();
     line(text, format_args!("a=msid:{STREAM} {kind}"));
-    line(text, format_args!("a=ssrc:{ssrc} cname:{STREAM}"));
-    line(text, format_args!("a=ssrc:{ssrc} msid:{STREAM} {kind}"));
+    if let Some(rtx) = streams.rtx {
+        line(text, format_args!("a=ssrc-group:FID {} {rtx}", streams.media));
+    }
+    for ssrc in std::iter::once(streams.media).chain(streams.rtx) {
+        line(text, format_args!("a=ssrc:{ssrc} cname:{STREAM}"));
+        line(text, format_args!("a=ssrc:{ssrc} msid:{STREAM} {kind}"));
+    }
 }
 
 #[cfg(test)]
@@ -141,8 +184,9 @@ mod tests {
         let offer = offer_of(&[
             ("audio 111", "a=rtpmap:111 opus/48000/2"),
             (
-                "video 98",
-                "a=rtpmap:98 H264/90000|a=fmtp:98 packetization-mode=1|a=rtcp-rsize",
+                "video 98 99",
+                "a=rtpmap:98 H264/90000|a=fmtp:98 packetization-mode=1|a=rtcp-rsize|a=rtcp-fb:98 nack\
+                 |a=rtpmap:99 rtx/90000|a=fmtp:99 apt=98",
             ),
             ("application webrtc-datachannel", ""),
         ]);
@@ -156,11 +200,14 @@ mod tests {
         };
         let plan = negotiate(&tracks, &offer).unwrap();
         let local = LocalTransport {
-            setup: "passive".to_owned(),
             candidates: vec!["1 1 udp 1 192.0.2.9 1 typ host".to_owned()],
             ..LocalTransport::default()
         };
-        let text = write(&offer, &plan, &local, &[7]);
+        let streams = Streams {
+            media: 7,
+            rtx: Some(8),
+        };
+        let text = write(&offer, &plan, &local, &[streams]);
         assert!(text.starts_with("v=0\r\n") && text.ends_with("\r\n"));
         assert!(!text.replace("\r\n", "").contains('\n'));
         let answer = Description::parse(&text);
@@ -184,6 +231,8 @@ mod tests {
         }
         assert_eq!(video.get("setup"), Some("passive"));
         assert_eq!(video.get("ssrc"), Some("7 cname:porthole"));
+        assert_eq!(video.get("ssrc-group"), Some("FID 7 8"));
+        assert_eq!(answer.media[1].formats, ["98", "99"]);
         assert!(!answer.media[2].attributes.has("candidate"));
         assert!(!answer.media[0].attributes.has("ice-ufrag"));
     }

@@ -8,7 +8,10 @@ use crate::{
         h264::{Profile, ProfileLevel},
         sdp::MediaSection,
     },
-    webrtc::Offer,
+    webrtc::{
+        Offer,
+        extension::{ABS_SEND_TIME, Extensions, PLAYOUT_DELAY, TRANSPORT_SEQUENCE},
+    },
 };
 
 /// The answer to an offer, section by section.
@@ -44,6 +47,12 @@ pub struct Sending {
     pub fmtp: String,
     /// Feedback that both sides understand, as in `nack pli`.
     pub feedback: Vec<String>,
+    /// The payload type of packets that are sent again ([RFC 4588]), if the browser has one for them.
+    ///
+    /// [RFC 4588]: https://datatracker.ietf.org/doc/html/rfc4588
+    pub rtx: Option<u8>,
+    /// Header extensions that every packet has.
+    pub extensions: Extensions,
 }
 
 impl Plan {
@@ -68,8 +77,10 @@ impl Plan {
     }
 }
 
-/// Feedback that we understand: lost packets are sent again; a key frame comes with the camera's next.
-const FEEDBACK: [&str; 2] = ["nack", "nack pli"];
+/// Feedback that we understand: lost packets are sent again, and so are the pictures since the last key
+/// frame; the last two tell what the path takes. Of these the browser's own estimate comes first: it
+/// needs a message in a second where reports on each packet need twenty.
+const FEEDBACK: [&str; 5] = ["nack", "nack pli", "ccm fir", "goog-remb", "transport-cc"];
 
 /// Matches what a camera has with what a browser takes. Sections keep their order and number; each
 /// kind is sent once, in the first section that can have it.
@@ -159,7 +170,7 @@ fn sending(track: Track, section: &MediaSection) -> Option<(Sending, Option<Stri
         || static_rtpmap(format).unwrap_or_default().to_owned(),
         str::to_owned,
     );
-    let feedback = FEEDBACK
+    let mut feedback: Vec<_> = FEEDBACK
         .into_iter()
         .filter(|wanted| {
             section.attributes.all("rtcp-fb").any(|line| {
@@ -169,6 +180,8 @@ fn sending(track: Track, section: &MediaSection) -> Option<(Sending, Option<Stri
         })
         .map(str::to_owned)
         .collect();
+    let rtx = feedback.iter().any(|f| f == "nack").then(|| rtx_of(format, section)).flatten();
+    let extensions = extensions(track.kind(), section, &mut feedback, rtx.is_some());
     let fmtp: Vec<_> = section
         .fmtp(format)
         // RFC 6184 §8.2.2: these would describe our stream, and are of the other side's.
@@ -187,8 +200,55 @@ fn sending(track: Track, section: &MediaSection) -> Option<(Sending, Option<Stri
         rtpmap,
         fmtp: fmtp.join(";"),
         feedback,
+        rtx,
+        extensions,
     };
     Some((sending, note))
+}
+
+/// The payload type for packets of `format` that are sent again (RFC 4588 §8.1).
+fn rtx_of(format: &str, section: &MediaSection) -> Option<u8> {
+    let rtx = section.formats.iter().find(|candidate| {
+        let name = section.rtpmap(candidate).and_then(|map| map.split('/').next());
+        name.is_some_and(|name| name.eq_ignore_ascii_case("rtx"))
+            && section.parameter(candidate, "apt") == Some(format)
+    });
+    rtx?.parse().ok().filter(|pt| *pt < 128)
+}
+
+/// The extensions of a lane, and with them its `feedback`: just one kind of report on what the path
+/// takes, and only with what it needs.
+fn extensions(
+    kind: Kind,
+    section: &MediaSection,
+    feedback: &mut Vec<String>,
+    has_rtx: bool,
+) -> Extensions {
+    let offered = |uri: &str| {
+        section.attributes.all("extmap").find_map(|line| {
+            let (id, rest) = line.split_once(' ')?;
+            // RFC 8285 §5: a direction may follow, and one-byte headers have 14 identifiers.
+            let id = id.split('/').next()?.parse().ok().filter(|id| (1..=14).contains(id))?;
+            (rest.split(' ').next() == Some(uri)).then_some(id)
+        })
+    };
+    let mut extensions = Extensions::default();
+    if kind == Kind::Video {
+        extensions.playout_delay = offered(PLAYOUT_DELAY);
+        if feedback.iter().any(|f| f == "goog-remb") {
+            extensions.abs_send_time = offered(ABS_SEND_TIME);
+            feedback.retain(|f| f != "transport-cc");
+        } else {
+            extensions.transport_sequence = offered(TRANSPORT_SEQUENCE);
+        }
+    }
+    if !has_rtx {
+        extensions = extensions.constant();
+    }
+    if extensions.transport_sequence.is_none() {
+        feedback.retain(|f| f != "transport-cc");
+    }
+    extensions
 }
 
 /// Whether payload type `format` of `section` is of `codec`.
@@ -374,9 +434,36 @@ mod tests {
         assert_eq!(payload_types(&plan), [Some(0), Some(98), None]);
         assert_eq!(plan.sections[2], SectionPlan::Data);
         let video = plan.sendings().nth(1).unwrap();
-        assert_eq!(video.feedback, ["nack", "nack pli"]);
+        assert_eq!(video.feedback, ["nack", "nack pli", "goog-remb"]);
         assert_eq!(video.rtpmap, "H264/90000");
         assert!(plan.notes.is_empty());
+    }
+
+    #[test]
+    fn repair_and_reports_are_agreed_on_with_what_they_need() {
+        let section = format!(
+            "{H264}|a=rtcp-fb:98 transport-cc|a=rtpmap:99 rtx/90000|a=fmtp:99 apt=98\
+             |a=extmap:2 {ABS_SEND_TIME}|a=extmap:3/sendrecv {TRANSPORT_SEQUENCE}|a=extmap:5 {PLAYOUT_DELAY}"
+        );
+        let agreed = |section: &str| {
+            let plan = plan(&[video("42c01f")], &[("video 98 99", section)]).unwrap();
+            let sending = plan.sendings().next().unwrap().clone();
+            (sending.rtx, sending.extensions, sending.feedback.join(","))
+        };
+        let all = Extensions {
+            abs_send_time: Some(2),
+            transport_sequence: None,
+            playout_delay: Some(5),
+        };
+        let (rtx, extensions, feedback) = agreed(&section);
+        assert_eq!((rtx, extensions), (Some(99), all));
+        assert_eq!(feedback, "nack,nack pli,goog-remb");
+        let (_, extensions, feedback) = agreed(&section.replace("goog-remb", "x"));
+        assert_eq!(extensions.transport_sequence, Some(3));
+        assert_eq!(feedback, "nack,nack pli,transport-cc");
+        let (rtx, extensions, feedback) = agreed(&section.replace("apt=98", "apt=97"));
+        assert_eq!((rtx, extensions), (None, all.constant()));
+        assert_eq!(feedback, "nack,nack pli,goog-remb");
     }
 
     #[test]

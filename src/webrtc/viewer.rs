@@ -1,230 +1,535 @@
-//! The life of one viewer: from the answer to the end.
+//! [`Viewer`]: one connection to a browser, without sockets, tasks or clocks: ICE, DTLS, and what is
+//! sent when. A [`Fan`](super::fan) drives it.
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, Instant, SystemTime};
 
-use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
 
 use crate::{
-    hub::{Hub, Next},
-    media::{Frame, Kind, MediaTime},
+    media::{Codec, Kind},
     webrtc::{
-        lane::Lane,
-        peer::{Peer, PeerState},
+        answer::STREAM,
+        arena::Arena,
+        channel::Channels,
+        dtls::{self, Dtls},
+        estimate::Estimate,
+        extension::Stamps,
+        feedback::{self, Feedback, Reception},
+        history::{Entry, Histories, History},
+        ice::{self, Agent, Path},
+        lane::{Feed, Lane, Out, Resent},
+        srtp::Keys,
+        status::{End, State, Status},
     },
 };
 
-/// How long a browser may take from the answer to a connection.
-const CONNECT_LIMIT: Duration = Duration::from_secs(15);
-/// How long one frame may wait for its place in the engine's queue.
-const SEND_LIMIT: Duration = Duration::from_secs(2);
+/// How long the handshake may take once there is a path.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// Time between parts of a replay.
+const PACE: Duration = Duration::from_millis(2);
+/// Packets of one part: about 90 Mbit/s, which homes take, and half of it on a longer way.
+const PACE_NEAR: u64 = 20;
+const PACE_FAR: u64 = 10;
+const FAR: Duration = Duration::from_millis(10);
+/// How often a decoder may begin anew by request.
+const REPLAY_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the status is brought up to date.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// Packets sent again in one second at most: a viewer must not make us send many times the stream.
+const RESENT_MAX: u32 = 2_000;
+/// Round trip before any was measured.
+const RTT_UNKNOWN: Duration = Duration::from_millis(30);
+/// Addresses that a viewer may have been seen at.
+const PATHS_MAX: usize = 8;
 
-/// Why a viewer's session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// The browser never connected.
-    NeverConnected,
-    /// The browser closed the connection, or vanished.
-    PeerGone,
-    /// The connection takes no packets any more.
-    Stuck,
-    /// The source is gone for good.
-    SourceEnded,
-    /// The camera sends another codec than was agreed on; the viewer has to ask anew.
-    SourceChanged,
-    /// We were asked to stop.
-    Stopped,
+/// What a viewer needs of its surroundings for one step.
+#[derive(Debug)]
+pub struct Step<'a> {
+    /// The time.
+    pub now: Instant,
+    /// Any moment before all others.
+    pub epoch: Instant,
+    /// The wall time at which the hub's clock began.
+    pub hub_start: SystemTime,
+    /// What can be sent.
+    pub histories: &'a Histories,
+    /// Where packets are written.
+    pub arena: &'a mut Arena,
 }
 
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NeverConnected => "never connected",
-            Self::PeerGone => "viewer left",
-            Self::Stuck => "connection is stuck",
-            Self::SourceEnded => "camera closed",
-            Self::SourceChanged => "camera changed its codec",
-            Self::Stopped => "stopped",
-        })
-    }
+/// One connection to a browser.
+#[derive(Debug)]
+pub struct Viewer {
+    ice: Agent,
+    dtls: Dtls,
+    keys: Option<Keys>,
+    channels: Option<Channels>,
+    lanes: Vec<Lane>,
+    /// Addresses that ICE has validated and that lead to this viewer.
+    paths: Vec<Path>,
+    selected: Option<Path>,
+    stamps: Stamps,
+    estimate: Estimate,
+    born: Instant,
+    handshake_until: Option<Instant>,
+    next_pace: Option<Instant>,
+    next_status: Instant,
+    wants_replay: bool,
+    replayed: Option<Instant>,
+    resent_now: u32,
+    status: Status,
+    told: watch::Sender<Status>,
 }
 
-/// How long a replay may take; the largest group needs about one second.
-const REPLAY_LIMIT: Duration = Duration::from_secs(2);
-/// Time between replayed pictures, in ticks of the video clock: 1 ms.
-const REPLAY_STEP: i64 = 90;
-/// Packets sent before each pause: together about 90 Mbit/s, which wired and wireless homes take.
-const REPLAY_BURST: u32 = 20;
-const REPLAY_PAUSE: Duration = Duration::from_millis(2);
-
-/// What a viewer got, for the line that ends its session in the log.
-#[derive(Debug, Default, Clone, Copy)]
-pub struct Summary {
-    /// Frames sent.
-    pub frames: u64,
-    /// Frames that the viewer was too slow for.
-    pub missed: u64,
-    /// From the answer to the connection.
-    pub connected_after: Option<Duration>,
-    /// From the answer to the first picture, or the first sound if there is none.
-    pub first_frame_after: Option<Duration>,
-}
-
-/// Plays `hub` to `peer` until one of the two ends or `stop` fires; then closes the peer.
-///
-/// `connected` is called once, when the browser is there.
-pub async fn play(
-    hub: &Hub,
-    peer: Peer,
-    lanes: &mut [Lane],
-    connected: impl FnOnce(),
-    stop: &CancellationToken,
-) -> (End, Summary) {
-    let mut summary = Summary::default();
-    let end = tokio::select! {
-        biased;
-        () = stop.cancelled() => End::Stopped,
-        end = feed(hub, &peer, lanes, connected, &mut summary) => end,
-    };
-    peer.close().await;
-    (end, summary)
-}
-
-async fn feed(
-    hub: &Hub,
-    peer: &Peer,
-    lanes: &mut [Lane],
-    connected: impl FnOnce(),
-    summary: &mut Summary,
-) -> End {
-    let answered = Instant::now();
-    match timeout(CONNECT_LIMIT, peer.settled()).await {
-        Ok(PeerState::Connected) => {}
-        Ok(_) | Err(_) => return End::NeverConnected,
-    }
-    connected();
-    summary.connected_after = Some(answered.elapsed());
-    tracing::info!(after = ?answered.elapsed(), "viewer connected");
-    // Subscribed only now, so that the viewer starts level with the camera.
-    let (mut frames, pictures) = hub.subscribe();
-    let hub_start = SystemTime::now() - hub.now();
-    let has_video = lanes.iter().any(|lane| lane.codec.kind() == Kind::Video);
-    let first_kind = if has_video { Kind::Video } else { Kind::Audio };
-    let mut gone = std::pin::pin!(peer.gone());
-    let replayed = tokio::select! {
-        biased;
-        () = &mut gone => return End::PeerGone,
-        replayed = timeout(REPLAY_LIMIT, replay(peer, lanes, &pictures)) => replayed,
-    };
-    match replayed {
-        Ok(0) => {}
-        Ok(pictures) => {
-            summary.frames += pictures;
-            summary.first_frame_after = Some(answered.elapsed());
+impl Viewer {
+    /// A viewer that waits for a browser. `told` is told of its status.
+    #[must_use]
+    pub fn new(
+        now: Instant,
+        ice: Agent,
+        dtls: Dtls,
+        lanes: Vec<Lane>,
+        channels: Option<Channels>,
+        told: watch::Sender<Status>,
+    ) -> Self {
+        Self {
+            ice,
+            dtls,
+            keys: None,
+            channels,
+            lanes,
+            paths: Vec::new(),
+            selected: None,
+            stamps: Stamps::default(),
+            estimate: Estimate::new(now),
+            born: now,
+            handshake_until: None,
+            next_pace: None,
+            next_status: now + STATUS_INTERVAL,
+            wants_replay: false,
+            replayed: None,
+            resent_now: 0,
+            status: Status::default(),
+            told,
         }
-        // A part of a group is of no use: the next key frame is.
-        Err(_) => close_gates(lanes),
     }
-    loop {
-        let next = tokio::select! {
-            biased;
-            () = &mut gone => return End::PeerGone,
-            next = frames.next() => next,
-        };
-        let frame = match next {
-            Next::Frame(frame) => frame,
-            Next::Behind(missed) => {
-                summary.missed += missed;
-                close_gates(lanes);
-                tracing::debug!(missed, "viewer is behind");
-                continue;
+
+    /// Whether and why it is over.
+    #[must_use]
+    pub fn end(&self) -> Option<End> {
+        match self.status.state {
+            State::Ended(end) => Some(end),
+            State::Connecting | State::Connected => None,
+        }
+    }
+
+    /// Addresses that lead to this viewer.
+    #[must_use]
+    pub fn paths(&self) -> &[Path] {
+        &self.paths
+    }
+
+    /// Its ICE agent, for candidates that come later, and restarts.
+    pub fn ice(&mut self) -> &mut Agent {
+        &mut self.ice
+    }
+
+    /// Takes a datagram. Gives the path if it is a new one that leads to this viewer from now on.
+    pub fn handle(&mut self, step: &mut Step<'_>, path: Path, datagram: &[u8]) -> Option<Path> {
+        // RFC 7983 §7: the first byte tells protocols apart.
+        let known = match datagram.first() {
+            Some(0..=3) => {
+                let known = self.ice.handle(step.now, path, datagram) && self.note(path);
+                self.pump(step);
+                return known.then_some(path);
             }
-            Next::Ended => return End::SourceEnded,
+            Some(20..=63 | 128..=191) => self.ice.accepts(&path),
+            _ => false,
         };
-        let Some(index) = lanes.iter().position(|lane| lane.track == frame.track) else {
-            continue;
-        };
-        let lane = &mut lanes[index];
-        if !lane.codec.is_like(frame.codec) {
-            return End::SourceChanged;
+        if !known {
+            return None;
         }
-        if !lane.gate.admits(frame.random_access) {
-            continue;
-        }
-        let sent = timeout(SEND_LIMIT, send(peer, index, lane, &frame, hub_start)).await;
-        if !matches!(sent, Ok(true)) {
-            return End::Stuck;
-        }
-        summary.frames += 1;
-        if frame.codec.kind() == first_kind {
-            summary
-                .first_frame_after
-                .get_or_insert_with(|| answered.elapsed());
-        }
-    }
-}
-
-fn close_gates(lanes: &mut [Lane]) {
-    for lane in lanes {
-        lane.gate.close();
-    }
-}
-
-/// Sends the pictures since the last key frame at once, so that the viewer need not wait for the next
-/// one: as fast as a home network takes it, with times so close before the live edge that the browser
-/// decodes all and shows the last. Gives how many were sent; 0 also when there is no lane for them.
-async fn replay(peer: &Peer, lanes: &mut [Lane], pictures: &[Arc<Frame>]) -> u64 {
-    let Some(live) = pictures.last() else {
-        return 0;
-    };
-    let lane = lanes
-        .iter()
-        .position(|lane| lane.track == live.track && lane.codec.is_like(live.codec));
-    let Some(index) = lane else { return 0 };
-    let lane = &mut lanes[index];
-    let (mut sent, mut in_burst) = (0, 0);
-    for (picture, behind) in pictures.iter().zip((0..pictures.len()).rev()) {
-        let behind = i64::try_from(behind).unwrap_or(0) * REPLAY_STEP;
-        let time = MediaTime(live.time.0 - behind);
-        lane.gate.admits(picture.random_access);
-        let last = picture.payloads.len().saturating_sub(1);
-        for (number, payload) in picture.payloads.iter().enumerate() {
-            let header = lane.header(time, payload.len(), number == last);
-            if !peer.send(index, lane, header, payload.clone()).await {
-                return sent;
+        if datagram[0] < 64 {
+            for event in self.dtls.handle(step.now, datagram) {
+                self.shook(step, event);
             }
-            in_burst += 1;
-            if in_burst == REPLAY_BURST {
-                in_burst = 0;
-                tokio::time::sleep(REPLAY_PAUSE).await;
+        } else if is_rtcp(datagram)
+            && let Some(keys) = &mut self.keys
+            && let Some(compound) = keys.control.open(datagram)
+        {
+            for feedback in feedback::read(compound) {
+                self.heed(step, feedback);
             }
         }
-        sent += 1;
+        self.pump(step);
+        None
     }
-    sent
-}
 
-/// Whether the frame, and the report that goes with it, could be handed over.
-async fn send(
-    peer: &Peer,
-    index: usize,
-    lane: &mut Lane,
-    frame: &Frame,
-    start: SystemTime,
-) -> bool {
-    let last = frame.payloads.len().saturating_sub(1);
-    for (number, payload) in frame.payloads.iter().enumerate() {
-        let header = lane.header(frame.time, payload.len(), number == last);
-        if !peer.send(index, lane, header, payload.clone()).await {
+    /// Whether `path` is validated and was not known.
+    fn note(&mut self, path: Path) -> bool {
+        if !self.ice.accepts(&path) || self.paths.contains(&path) || self.paths.len() >= PATHS_MAX {
             return false;
         }
+        self.paths.push(path);
+        true
     }
-    match lane.report(frame, start) {
-        Some(report) => peer.report(index, lane, report).await,
-        None => true,
+
+    fn shook(&mut self, step: &mut Step<'_>, event: dtls::Event) {
+        match event {
+            dtls::Event::Connected(keys) => {
+                self.keys = Some(*keys);
+                self.handshake_until = None;
+                self.status.state = State::Connected;
+                self.status.connected_after = Some(step.now - self.born);
+                self.publish();
+                for lane in &mut self.lanes {
+                    match step.histories.of(lane.track) {
+                        Some(history) => lane.start(history),
+                        None => lane.go_live(0),
+                    }
+                    if lane.feed == Feed::Behind {
+                        self.next_pace = Some(step.now);
+                    }
+                }
+                self.replay(step);
+            }
+            dtls::Event::Data(data) => {
+                if let Some(channels) = &mut self.channels {
+                    channels.handle(step.now, data);
+                }
+            }
+            dtls::Event::Closed => self.finish(End::Left),
+            dtls::Event::Refused => self.finish(End::Refused),
+        }
     }
+
+    fn finish(&mut self, end: End) {
+        if self.end().is_none() {
+            self.status.state = State::Ended(end);
+            self.publish();
+        }
+    }
+
+    /// Says goodbye and is over.
+    pub fn close(&mut self, step: &mut Step<'_>, end: End) {
+        self.dtls.close(step.now);
+        self.pump(step);
+        self.finish(end);
+    }
+
+    /// Takes up what ICE, DTLS and the data channels have to say and to send.
+    fn pump(&mut self, step: &mut Step<'_>) {
+        while let Some(event) = self.ice.poll_event() {
+            match event {
+                ice::Event::Selected(path) => {
+                    if self.selected.is_none() {
+                        self.handshake_until = Some(step.now + HANDSHAKE_LIMIT);
+                    }
+                    self.selected = Some(path);
+                    self.status.path = Some((path.transport, path.remote));
+                }
+                ice::Event::Lost => {
+                    let never = self.status.state == State::Connecting;
+                    self.finish(if never { End::NeverConnected } else { End::Vanished });
+                }
+            }
+        }
+        while let Some((path, datagram)) = self.ice.poll_transmit() {
+            step.arena.datagram(path, &datagram);
+        }
+        if let Some(channels) = &mut self.channels {
+            while let Some(data) = channels.poll_transmit(step.now) {
+                self.dtls.send(step.now, &data);
+            }
+        }
+        // Without a path yet it waits.
+        if let Some(path) = self.selected {
+            while let Some(datagram) = self.dtls.poll_transmit() {
+                step.arena.datagram(path, &datagram);
+            }
+        }
+    }
+
+    fn heed(&mut self, step: &mut Step<'_>, feedback: Feedback) {
+        match feedback {
+            Feedback::Lost { ssrc, sequences } => self.resend(step, ssrc, &sequences),
+            Feedback::KeyFrame { ssrc } => {
+                let of_video = |lane: &Lane| lane.ssrc == ssrc && lane.kind() == Kind::Video;
+                if self.lanes.iter().any(of_video) {
+                    self.status.key_frame_requests += 1;
+                    self.wants_replay = true;
+                }
+            }
+            Feedback::Bitrate(bits) => self.estimate.bitrate(step.now, bits),
+            Feedback::Arrivals(arrivals) => {
+                let arrived: Vec<_> = arrivals
+                    .into_iter()
+                    .filter_map(|(number, when)| {
+                        let (sent, size) = self.stamps.reported(number)?;
+                        Some((sent, size, when?))
+                    })
+                    .collect();
+                self.estimate.arrivals(step.now, step.epoch, &arrived);
+            }
+            Feedback::Reception(reception) => self.reception(step.now, reception),
+        }
+    }
+
+    fn reception(&mut self, now: Instant, reception: Reception) {
+        let Some(lane) = self.lanes.iter().find(|lane| lane.ssrc == reception.ssrc) else {
+            return;
+        };
+        if lane.kind() == Kind::Video || self.lanes.len() == 1 {
+            self.status.loss = f32::from(reception.fraction_lost) / 256.0;
+            let rate = f64::from(lane.codec.clock_rate());
+            self.status.jitter = Duration::from_secs_f64(f64::from(reception.jitter) / rate);
+            self.estimate.loss(now, reception.fraction_lost);
+        }
+    }
+
+    fn resend(&mut self, step: &mut Step<'_>, ssrc: u32, sequences: &[u16]) {
+        let (Some(keys), Some(path)) = (&mut self.keys, self.selected) else {
+            return;
+        };
+        let Some(lane) = self.lanes.iter_mut().find(|lane| lane.ssrc == ssrc) else {
+            return;
+        };
+        let Some(history) = step.histories.of(lane.track) else {
+            return;
+        };
+        let rtt = self.ice.rtt().unwrap_or(RTT_UNKNOWN);
+        self.stamps.set(step.now, step.epoch);
+        let before = step.arena.bytes.len();
+        let mut out = Out {
+            arena: step.arena,
+            sealer: &mut keys.sealer,
+            path,
+            stamps: &mut self.stamps,
+        };
+        for sequence in sequences {
+            if self.resent_now >= RESENT_MAX {
+                break;
+            }
+            match lane.resend(*sequence, history, step.now, rtt, &mut out) {
+                Resent::Sent => {
+                    self.status.resent += 1;
+                    self.resent_now += 1;
+                }
+                Resent::Already => {}
+                Resent::Missing => self.status.missed += 1,
+            }
+        }
+        self.estimate.sent(step.now, step.arena.bytes.len() - before);
+    }
+
+    /// The camera has sent `entry`, which is in `history` already.
+    pub fn advance(&mut self, step: &mut Step<'_>, history: &History, entry: &Entry) {
+        if self.status.state != State::Connected {
+            return;
+        }
+        let frame = &*entry.frame;
+        let Some(place) = self.lanes.iter().position(|lane| lane.track == frame.track) else {
+            return;
+        };
+        if !self.lanes[place].codec.is_like(frame.codec) {
+            return self.finish(End::SourceChanged);
+        }
+        if self.lanes[place].kind() == Kind::Video {
+            self.admit(step.now, place, history, entry);
+        }
+        if self.lanes[place].feed != Feed::Live {
+            return;
+        }
+        self.send(step, place, history, u64::MAX);
+        if frame.part.last {
+            self.count_frames(step.now, frame.codec, 1);
+        }
+        if let Some(report) = self.lanes[place].report(frame, step.hub_start) {
+            let ssrc = self.lanes[place].ssrc;
+            if let Some(compound) = feedback::sender_report(ssrc, report, STREAM)
+                && let (Some(keys), Some(path)) = (&mut self.keys, self.selected)
+                && let Some(sealed) = keys.control.seal(&compound)
+            {
+                step.arena.datagram(path, &sealed);
+            }
+        }
+    }
+
+    /// Decides at the beginning of a picture whether it is sent.
+    fn admit(&mut self, now: Instant, place: usize, history: &History, entry: &Entry) {
+        if !entry.frame.part.first {
+            return;
+        }
+        if entry.frame.random_access {
+            self.estimate.compare(history.bitrate());
+        }
+        let lane = &mut self.lanes[place];
+        match lane.feed {
+            Feed::Behind => {}
+            Feed::Closed => {
+                if entry.frame.random_access && self.estimate.admits(now) {
+                    lane.go_live(entry.first);
+                    self.wants_replay = false;
+                } else {
+                    self.status.skipped += 1;
+                }
+            }
+            Feed::Live => {
+                if !self.estimate.admits(now) {
+                    // Whole pictures, up to one from which a decoder can go on.
+                    lane.feed = Feed::Closed;
+                    self.status.skipped += 1;
+                } else if self.wants_replay
+                    && self.replayed.is_none_or(|last| last + REPLAY_INTERVAL <= now)
+                {
+                    self.wants_replay = false;
+                    if !entry.frame.random_access {
+                        self.replayed = Some(now);
+                        lane.replay(history);
+                        self.next_pace = (lane.feed == Feed::Behind).then_some(now);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends up to `limit` packets of a lane; gives how many.
+    fn send(&mut self, step: &mut Step<'_>, place: usize, history: &History, limit: u64) -> u64 {
+        let (Some(keys), Some(path)) = (&mut self.keys, self.selected) else {
+            return 0;
+        };
+        self.stamps.set(step.now, step.epoch);
+        let before = step.arena.bytes.len();
+        let mut out = Out {
+            arena: step.arena,
+            sealer: &mut keys.sealer,
+            path,
+            stamps: &mut self.stamps,
+        };
+        let lane = &mut self.lanes[place];
+        let sent = lane.send(history, limit, &mut out).unwrap_or_else(|| {
+            // The camera has gone on too far meanwhile.
+            lane.feed = Feed::Closed;
+            0
+        });
+        self.estimate.sent(step.now, step.arena.bytes.len() - before);
+        sent
+    }
+
+    /// Sends the next part of every replay that is due.
+    fn replay(&mut self, step: &mut Step<'_>) {
+        if self.next_pace.is_none_or(|due| due > step.now) {
+            return;
+        }
+        self.next_pace = None;
+        let far = self.ice.rtt().is_some_and(|rtt| rtt > FAR);
+        let limit = if far { PACE_FAR } else { PACE_NEAR };
+        for place in 0..self.lanes.len() {
+            let lane = &self.lanes[place];
+            if lane.feed != Feed::Behind {
+                continue;
+            }
+            let Some(history) = step.histories.of(lane.track) else {
+                continue;
+            };
+            let codec = lane.codec;
+            self.send(step, place, history, limit);
+            let lane = &mut self.lanes[place];
+            if lane.feed == Feed::Behind && lane.has_caught_up(history) {
+                lane.go_live(history.end());
+                self.count_frames(step.now, codec, 1);
+            } else if lane.feed == Feed::Behind {
+                self.next_pace = Some(step.now + PACE);
+            }
+        }
+    }
+
+    fn count_frames(&mut self, now: Instant, codec: Codec, frames: u64) {
+        self.status.frames += frames;
+        let has_video = self.lanes.iter().any(|lane| lane.kind() == Kind::Video);
+        let counts = if has_video { Kind::Video } else { Kind::Audio };
+        if codec.kind() == counts && self.status.first_frame_after.is_none() {
+            self.status.first_frame_after = Some(now - self.born);
+        }
+    }
+
+    /// Frames of the camera were missed, or packets could not be handed over: pictures go on with the
+    /// next key frame.
+    pub fn lose_place(&mut self) {
+        for lane in &mut self.lanes {
+            if lane.kind() == Kind::Video && lane.feed != Feed::Closed {
+                lane.feed = Feed::Closed;
+                self.status.skipped += 1;
+            }
+        }
+    }
+
+    /// Sound goes on at the live edge after frames were missed.
+    pub fn resume(&mut self, histories: &Histories) {
+        self.lose_place();
+        for lane in &mut self.lanes {
+            if lane.kind() == Kind::Audio
+                && lane.feed == Feed::Live
+                && let Some(history) = histories.of(lane.track)
+            {
+                lane.go_live(history.end());
+            }
+        }
+    }
+
+    /// When the next part of a replay is due.
+    #[must_use]
+    pub fn next_pace(&self) -> Option<Instant> {
+        self.next_pace
+    }
+
+    /// When [`Viewer::handle_timeout`] is due.
+    #[must_use]
+    pub fn next_timeout(&self) -> Instant {
+        [
+            self.ice.next_timeout(),
+            self.dtls.next_timeout(),
+            self.channels.as_ref().and_then(Channels::next_timeout),
+            self.handshake_until,
+            self.next_pace,
+        ]
+        .into_iter()
+        .flatten()
+        .fold(self.next_status, Instant::min)
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, step: &mut Step<'_>) {
+        self.ice.handle_timeout(step.now);
+        self.dtls.handle_timeout(step.now);
+        if let Some(channels) = &mut self.channels {
+            channels.handle_timeout(step.now);
+        }
+        self.pump(step);
+        if self.handshake_until.is_some_and(|until| until <= step.now) {
+            return self.finish(End::Refused);
+        }
+        if self.next_status <= step.now {
+            self.next_status = step.now + STATUS_INTERVAL;
+            self.resent_now = 0;
+            self.publish();
+        }
+        if self.status.state == State::Connected {
+            self.replay(step);
+        }
+    }
+
+    fn publish(&mut self) {
+        self.status.rtt = self.ice.rtt();
+        self.status.limit = self.estimate.limit();
+        let sent = self.lanes.iter().map(Lane::sent);
+        (self.status.packets, self.status.bytes) =
+            sent.fold((0, 0), |(p, b), (packets, bytes)| (p + packets, b + bytes));
+        self.told.send_replace(self.status);
+    }
+}
+
+/// RFC 5761 §4: payload types of RTP with the marker bit that would be taken for RTCP are not used.
+fn is_rtcp(datagram: &[u8]) -> bool {
+    matches!(datagram.get(1), Some(192..=223))
 }

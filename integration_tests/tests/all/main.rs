@@ -2,10 +2,13 @@
 //!
 //! One program for all of them, as linking it takes longer than most of its tests.
 
+mod connectivity;
 mod corpus;
 mod faults;
 mod home_assistant;
+mod interop;
 mod lifecycle;
+mod loss;
 mod media;
 mod page;
 mod python_client;

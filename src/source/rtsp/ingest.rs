@@ -13,7 +13,7 @@ use super::{
 use crate::{
     hub::Publisher,
     media::{
-        Codec, Frame, MediaTime, Timeline, TrackId,
+        Codec, Frame, MediaTime, Part, Timeline, TrackId,
         h264::{AccessUnit, Assembler},
         rtp::{self, PAYLOAD_MAX},
         time::SyncClock,
@@ -92,6 +92,7 @@ impl Ingest {
                     time,
                     captured: sync.captured(index, rate, time),
                     random_access: unit.random_access,
+                    part: Part::WHOLE,
                     payloads: rtp::h264::cut_access_unit(&unit.nal_units, PAYLOAD_MAX),
                 });
             });
@@ -105,6 +106,7 @@ impl Ingest {
                     time,
                     captured: sync.captured(index, rate, time),
                     random_access: true,
+                    part: Part::WHOLE,
                     payloads: Box::new([payload]),
                 });
             }

@@ -1,0 +1,129 @@
+//! Clients in Python, each a program of its own.
+
+use std::{path::PathBuf, process::Stdio};
+
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    process::{ChildStdin, ChildStdout, Command},
+};
+
+use super::{LIMIT, Received, Stream, View};
+use crate::server::Server;
+
+/// Debian's interpreter: the one that has `GStreamer`'s bindings.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// A client that writes its offer to standard output, takes the answer from standard input, and writes
+/// what it got; a line of JSON each.
+#[derive(Debug, Clone)]
+pub struct Program {
+    python: PathBuf,
+    script: &'static str,
+}
+
+/// aiortc, with pictures decoded; none where it is not installed.
+///
+/// # Panics
+/// When it is not installed and this is CI.
+#[must_use]
+pub fn aiortc() -> Option<Program> {
+    let python = crate::cache().join("aiortc/bin/python");
+    crate::tools::has(
+        &python.to_string_lossy(),
+        &["-c", "import aiortc"],
+        "aiortc, which integration_tests/run installs",
+    )
+    .then_some(Program {
+        python,
+        script: "aiortc_viewer.py",
+    })
+}
+
+/// `GStreamer`'s `webrtcbin`, with pictures and sound decoded; none where it is not installed.
+///
+/// # Panics
+/// When it is not installed and this is CI.
+#[must_use]
+pub fn webrtcbin() -> Option<Program> {
+    let script = "webrtcbin_viewer.py";
+    let path = crate::folder().join("python").join(script);
+    crate::tools::has(
+        PYTHON,
+        &["-W", "ignore", &path.to_string_lossy(), "--check"],
+        "python3-gi, gir1.2-gst-plugins-bad-1.0, gstreamer1.0-nice and gstreamer1.0-libav",
+    )
+    .then_some(Program {
+        python: PYTHON.into(),
+        script,
+    })
+}
+
+impl Program {
+    /// Watches a camera until it has enough, [`LIMIT`] at most.
+    ///
+    /// # Panics
+    /// When the program fails or does not keep its time, with what it said.
+    pub async fn watch(&self, server: &Server, camera: &str, view: &View) -> Received {
+        let mut process = Command::new(&self.python)
+            .args(["-W", "ignore"])
+            .arg(crate::folder().join("python").join(self.script))
+            .arg(json!({ "kinds": view.kinds(), "limit": LIMIT.as_secs() }).to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("an interpreter that was just asked for its modules starts");
+        let mut input = process.stdin.take().expect("piped");
+        let mut output = BufReader::new(process.stdout.take().expect("piped")).lines();
+        let offer = told(&mut output, "offer").await;
+        let offer = offer.as_str().expect("an offer is text");
+        let answer = view.exchange(server, camera, offer).await;
+        tell(&mut input, &json!({ "answer": answer })).await;
+        let received = told(&mut output, "received").await;
+        let ended = tokio::time::timeout(LIMIT, process.wait()).await;
+        assert!(ended.is_ok(), "{} does not end", self.script);
+        received_of(&received)
+    }
+}
+
+async fn tell(input: &mut ChildStdin, message: &Value) {
+    input
+        .write_all(format!("{message}\n").as_bytes())
+        .await
+        .expect("the program reads");
+}
+
+/// The value of `key` in the program's next line that has it.
+async fn told(output: &mut Lines<BufReader<ChildStdout>>, key: &str) -> Value {
+    let found = async {
+        while let Some(line) = output.next_line().await.expect("its output can be read") {
+            let mut message: Value = serde_json::from_str(&line).unwrap_or_default();
+            if let Some(value) = message.get_mut(key) {
+                return value.take();
+            }
+        }
+        panic!("the program ended without {key}; it says why on standard error");
+    };
+    tokio::time::timeout(LIMIT * 2, found)
+        .await
+        .unwrap_or_else(|_| panic!("the program does not tell its {key}"))
+}
+
+fn received_of(value: &Value) -> Received {
+    let seconds = |value: &Value| value.as_f64().map(std::time::Duration::from_secs_f64);
+    let stream = |value: &Value| {
+        let count = |key: &str| value[key].as_u64().unwrap_or_default();
+        Stream {
+            packets: count("packets"),
+            missing: count("missing"),
+            frames: count("frames"),
+        }
+    };
+    Received {
+        connected: seconds(&value["connected"]),
+        took: seconds(&value["took"]).unwrap_or_default(),
+        video: stream(&value["video"]),
+        audio: stream(&value["audio"]),
+    }
+}

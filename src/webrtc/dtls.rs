@@ -1,0 +1,388 @@
+//! DTLS ([RFC 6347], [RFC 5764]): [`Dtls`] is the server's side of one connection, without sockets.
+//!
+//! [RFC 6347]: https://datatracker.ietf.org/doc/html/rfc6347
+//! [RFC 5764]: https://datatracker.ietf.org/doc/html/rfc5764
+
+use std::{
+    fmt::{self, Write as _},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    sync::Arc,
+    time::Instant,
+};
+
+use bytes::{Bytes, BytesMut};
+use rtc_crypto::{HashAlgorithm, RTCCryptoProvider};
+use rtc_dtls::{
+    config::{ClientAuthType, ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig},
+    crypto::Certificate,
+    endpoint::{Endpoint, EndpointEvent},
+    extension::extension_use_srtp::SrtpProtectionProfile,
+};
+use rtc_shared::TransportProtocol;
+
+use crate::{
+    base::{Error, ErrorKind},
+    webrtc::srtp::{Keys, Profile},
+};
+
+/// The endpoint tells peers apart by address. Ours has one, whose address changes with its path.
+const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1));
+/// What the exporter derives SRTP keys for (RFC 5764 §4.2).
+const EXPORTER: &str = "EXTRACTOR-dtls_srtp";
+
+/// Who this server is towards browsers: one certificate for as long as the process runs.
+#[derive(Clone)]
+pub struct Identity {
+    provider: Arc<dyn RTCCryptoProvider>,
+    certificate: Certificate,
+    fingerprint: String,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Identity").field(&self.fingerprint).finish()
+    }
+}
+
+impl Identity {
+    /// A new one.
+    ///
+    /// # Errors
+    /// `Internal` when there are no random numbers.
+    pub fn generate() -> Result<Self, Error> {
+        let failed = |what| Error::new(ErrorKind::Internal, what);
+        let provider = rtc_crypto::default_provider()
+            .map_err(|e| failed("no cryptography").with_source(e))?;
+        let certificate =
+            Certificate::generate_self_signed(vec!["porthole".to_owned()], provider.crypto())
+                .map_err(|e| failed("no certificate can be made").with_source(e))?;
+        let fingerprint = certificate
+            .certificate
+            .first()
+            .and_then(|der| fingerprint(&provider, der))
+            .ok_or_else(|| failed("the certificate has no fingerprint"))?;
+        Ok(Self {
+            provider,
+            certificate,
+            fingerprint,
+        })
+    }
+
+    /// The value of `a=fingerprint` ([RFC 8122 §5]).
+    ///
+    /// [RFC 8122 §5]: https://datatracker.ietf.org/doc/html/rfc8122#section-5
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    fn config(&self, profiles: Vec<SrtpProtectionProfile>) -> Option<Arc<HandshakeConfig>> {
+        let config = ConfigBuilder::default()
+            .with_crypto_provider(Arc::clone(&self.provider))
+            .with_certificates(vec![self.certificate.clone()])
+            .with_srtp_protection_profiles(profiles)
+            // Browsers' certificates are of no authority: the offer's fingerprint is what counts.
+            .with_client_auth(ClientAuthType::RequireAnyClientCert)
+            .with_insecure_skip_verify(true)
+            .with_extended_master_secret(ExtendedMasterSecretType::Require)
+            .build(false, None);
+        config.map(Arc::new).ok()
+    }
+}
+
+/// `sha-256 AB:CD:…` of a certificate.
+fn fingerprint(provider: &Arc<dyn RTCCryptoProvider>, der: &[u8]) -> Option<String> {
+    let hash = provider.crypto().hash(HashAlgorithm::Sha256, der).ok()?;
+    let mut text = "sha-256 ".to_owned();
+    for (number, byte) in hash.iter().enumerate() {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{}{byte:02X}", if number == 0 { "" } else { ":" });
+    }
+    Some(text)
+}
+
+/// What one connection's DTLS tells.
+#[derive(Debug)]
+pub enum Event {
+    /// The handshake is done, and the browser is who the offer says: media may flow.
+    Connected(Box<Keys>),
+    /// Data of a data channel (SCTP).
+    Data(Bytes),
+    /// The browser said goodbye.
+    Closed,
+    /// The browser is not who the offer says, or no cipher is in common.
+    Refused,
+}
+
+/// The server's side of one connection.
+pub struct Dtls {
+    identity: Arc<Identity>,
+    /// As the offer writes it.
+    fingerprint: String,
+    endpoint: Option<Endpoint>,
+    connected: bool,
+}
+
+impl fmt::Debug for Dtls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dtls")
+            .field("connected", &self.connected)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Dtls {
+    /// Waits for the browser whose certificate has `fingerprint`, `sha-256` and hexadecimal bytes.
+    #[must_use]
+    pub fn new(identity: Arc<Identity>, fingerprint: String) -> Self {
+        Self {
+            identity,
+            fingerprint,
+            endpoint: None,
+            connected: false,
+        }
+    }
+
+    /// Takes a datagram from a path that ICE has validated. What is broken or forged is ignored.
+    pub fn handle(&mut self, now: Instant, datagram: &[u8]) -> Vec<Event> {
+        if self.endpoint.is_none() {
+            let Some(profiles) = offered_profiles(datagram) else {
+                return Vec::new();
+            };
+            let config = self.identity.config(profiles);
+            self.endpoint = Some(Endpoint::new(PEER, TransportProtocol::UDP, config));
+        }
+        let Some(endpoint) = &mut self.endpoint else {
+            return Vec::new();
+        };
+        let events = match endpoint.read(now, PEER, None, BytesMut::from(datagram)) {
+            Ok(events) => events,
+            Err(e) => {
+                tracing::debug!(error = %e, "DTLS record ignored");
+                return Vec::new();
+            }
+        };
+        events.into_iter().filter_map(|event| self.told(event)).collect()
+    }
+
+    fn told(&mut self, event: EndpointEvent) -> Option<Event> {
+        match event {
+            EndpointEvent::HandshakeComplete => {
+                self.connected = true;
+                Some(self.keys().map_or(Event::Refused, |keys| Event::Connected(Box::new(keys))))
+            }
+            EndpointEvent::ApplicationData(data) => Some(Event::Data(data.freeze())),
+            EndpointEvent::PeerClosed => Some(Event::Closed),
+            _ => None,
+        }
+    }
+
+    /// The keys that were agreed on, if the browser is the one of the offer.
+    fn keys(&self) -> Option<Keys> {
+        let provider = &self.identity.provider;
+        let state = self.endpoint.as_ref()?.get_connection_state(PEER)?;
+        let shown = fingerprint(provider, state.peer_certificates.first()?)?;
+        if !shown.eq_ignore_ascii_case(&self.fingerprint) {
+            tracing::debug!("the certificate's fingerprint is not the offer's");
+            return None;
+        }
+        let profile = match state.srtp_protection_profile() {
+            SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm => Profile::Gcm,
+            SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80 => Profile::Cm,
+            _ => return None,
+        };
+        let material = state
+            .export_keying_material(EXPORTER, &[], profile.material())
+            .ok()?;
+        Keys::server(profile, material.as_ref(), provider.crypto()).ok()
+    }
+
+    /// Sends data of a data channel; nothing before the handshake is done.
+    pub fn send(&mut self, now: Instant, data: &[u8]) {
+        if let Some(endpoint) = &mut self.endpoint {
+            // Fails only before the end of the handshake, and after a goodbye.
+            let _ = endpoint.write(now, PEER, data);
+        }
+    }
+
+    /// Says goodbye.
+    pub fn close(&mut self, now: Instant) {
+        if let Some(endpoint) = &mut self.endpoint {
+            endpoint.stop(now, PEER);
+        }
+    }
+
+    /// The next datagram to send, if any.
+    pub fn poll_transmit(&mut self) -> Option<BytesMut> {
+        Some(self.endpoint.as_mut()?.poll_transmit()?.message)
+    }
+
+    /// When [`Dtls::handle_timeout`] is due.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.endpoint.as_ref()?.poll_timeout(&PEER)
+    }
+
+    /// Sends again what was not answered. An error, after many times, ends nothing here: the
+    /// viewer's own deadline does.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if let Some(endpoint) = &mut self.endpoint {
+            let _ = endpoint.handle_timeout(PEER, now);
+        }
+    }
+}
+
+/// The profiles to agree on with the sender of this ClientHello, or none if it is none.
+///
+/// The server chooses by the client's order, in which browsers put AES-CM first, at twice the cost.
+/// So AES-GCM alone is offered to whoever takes it. If the extension is in a later fragment of the
+/// hello, the client's order decides.
+fn offered_profiles(datagram: &[u8]) -> Option<Vec<SrtpProtectionProfile>> {
+    const HANDSHAKE: u8 = 22;
+    const CLIENT_HELLO: u8 = 1;
+    const GCM: [u8; 2] = [0, 7];
+    if datagram.first() != Some(&HANDSHAKE) || datagram.get(13) != Some(&CLIENT_HELLO) {
+        return None;
+    }
+    let profiles = use_srtp(datagram);
+    Some(match profiles {
+        Some(list) if list.as_chunks().0.contains(&GCM) => {
+            vec![SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm]
+        }
+        Some(_) => vec![SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80],
+        None => vec![
+            SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
+            SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
+        ],
+    })
+}
+
+/// The list of profiles in the extension `use_srtp` of a ClientHello in one record
+/// ([RFC 6347 §4.2.2], [RFC 5764 §4.1.1]).
+///
+/// [RFC 6347 §4.2.2]: https://datatracker.ietf.org/doc/html/rfc6347#section-4.2.2
+/// [RFC 5764 §4.1.1]: https://datatracker.ietf.org/doc/html/rfc5764#section-4.1.1
+fn use_srtp(datagram: &[u8]) -> Option<&[u8]> {
+    const USE_SRTP: usize = 14;
+    // Record header 13, handshake header 12, version 2, random 32.
+    let mut rest = datagram.get(13 + 12 + 2 + 32..)?;
+    // Session, cookie, cipher suites, compression methods.
+    for length_bytes in [1, 1, 2, 1] {
+        take(&mut rest, length_bytes)?;
+    }
+    let mut extensions = take(&mut rest, 2)?;
+    while !extensions.is_empty() {
+        let kind = number(&mut extensions, 2)?;
+        let mut body = take(&mut extensions, 2)?;
+        if kind == USE_SRTP {
+            return take(&mut body, 2);
+        }
+    }
+    None
+}
+
+/// A number of `count` bytes off the front.
+fn number(from: &mut &[u8], count: usize) -> Option<usize> {
+    let (front, rest) = from.split_at_checked(count)?;
+    *from = rest;
+    Some(front.iter().fold(0, |n, byte| n << 8 | usize::from(*byte)))
+}
+
+/// A vector off the front, whose length comes first, in `length_bytes` bytes.
+fn take<'a>(from: &mut &'a [u8], length_bytes: usize) -> Option<&'a [u8]> {
+    let length = number(from, length_bytes)?;
+    let (front, rest) = from.split_at_checked(length)?;
+    *from = rest;
+    Some(front)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GCM: SrtpProtectionProfile = SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm;
+    const CM: SrtpProtectionProfile = SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80;
+
+    /// A client that prefers `profiles` in this order, and its fingerprint.
+    fn client(profiles: Vec<SrtpProtectionProfile>) -> (Endpoint, String) {
+        let identity = Identity::generate().unwrap();
+        let config = ConfigBuilder::default()
+            .with_crypto_provider(Arc::clone(&identity.provider))
+            .with_certificates(vec![identity.certificate.clone()])
+            .with_srtp_protection_profiles(profiles)
+            .with_insecure_skip_verify(true)
+            .build(true, None)
+            .unwrap();
+        let mut endpoint = Endpoint::new(PEER, TransportProtocol::UDP, None);
+        endpoint
+            .connect(Instant::now(), PEER, Arc::new(config), None)
+            .unwrap();
+        (endpoint, identity.fingerprint)
+    }
+
+    /// Carries datagrams both ways until nobody has any.
+    fn shake_hands(client: &mut Endpoint, server: &mut Dtls) -> Vec<Event> {
+        let now = Instant::now();
+        let mut events = Vec::new();
+        for _ in 0..20 {
+            while let Some(transmit) = client.poll_transmit() {
+                events.extend(server.handle(now, &transmit.message));
+            }
+            while let Some(datagram) = server.poll_transmit() {
+                let _ = client.read(now, PEER, None, datagram);
+            }
+        }
+        events
+    }
+
+    #[test]
+    fn gcm_is_chosen_whatever_the_clients_order() {
+        for (offered, tag) in [(vec![CM, GCM], 16), (vec![GCM, CM], 16), (vec![CM], 10)] {
+            let (mut client, fingerprint) = client(offered);
+            let identity = Arc::new(Identity::generate().unwrap());
+            let mut server = Dtls::new(identity, fingerprint);
+            let events = shake_hands(&mut client, &mut server);
+            let [Event::Connected(keys)] = &events[..] else {
+                panic!("{events:?}");
+            };
+            assert_eq!(keys.sealer.tag(), tag);
+            client.write(Instant::now(), PEER, b"hello").unwrap();
+            let events = shake_hands(&mut client, &mut server);
+            assert!(matches!(&events[..], [Event::Data(data)] if data == &b"hello"[..]));
+            client.close(Instant::now()).unwrap();
+            let events = shake_hands(&mut client, &mut server);
+            assert!(matches!(events[..], [Event::Closed]), "{events:?}");
+        }
+    }
+
+    #[test]
+    fn another_certificate_than_the_offers_is_refused() {
+        let (mut client, _) = client(vec![GCM]);
+        let identity = Arc::new(Identity::generate().unwrap());
+        let mut server = Dtls::new(identity, "sha-256 00:11".to_owned());
+        let events = shake_hands(&mut client, &mut server);
+        assert!(matches!(events[..], [Event::Refused]), "{events:?}");
+    }
+
+    #[test]
+    fn junk_before_and_during_the_handshake_changes_nothing() {
+        let (mut client, fingerprint) = client(vec![GCM]);
+        let identity = Arc::new(Identity::generate().unwrap());
+        let mut server = Dtls::new(identity, fingerprint);
+        let now = Instant::now();
+        let hello = client.poll_transmit().unwrap().message;
+        for length in 0..hello.len() {
+            let mut cut = Dtls::new(Arc::clone(&server.identity), String::new());
+            cut.handle(now, &hello[..length]);
+        }
+        assert!(server.handle(now, &[22, 1, 2, 3]).is_empty());
+        assert!(server.handle(now, &hello).is_empty());
+        assert!(server.handle(now, &[0xff; 60]).is_empty());
+        assert!(server.handle(now, &[23, 254, 253, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 1, 1]).is_empty());
+        while let Some(datagram) = server.poll_transmit() {
+            let _ = client.read(now, PEER, None, datagram);
+        }
+        let events = shake_hands(&mut client, &mut server);
+        assert!(matches!(events[..], [Event::Connected(_)]), "{events:?}");
+    }
+}

@@ -1,0 +1,282 @@
+//! [`Engine`]: answers offers, and hands viewers to the fans of their cameras.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    num::NonZero,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    base::{Error, ErrorKind, Tasks},
+    config::Config,
+    hub::Hub,
+    webrtc::{
+        Offer, Plan,
+        addresses::{Addresses, Bound},
+        answer::{self, LocalTransport, Streams},
+        channel::Channels,
+        dtls::{Dtls, Identity},
+        fan::{Event, Fan},
+        ice::{Agent, Credentials, RemoteCandidate},
+        lane::Lane,
+        negotiate::SectionPlan,
+        port::{Port, Route, Sockets},
+        relay::Relays,
+        status::{End, State, Status},
+        viewer::Viewer,
+    },
+};
+
+/// Viewers of a camera that one task serves alone, before another one is started.
+const SHARE: usize = 32;
+
+/// The WebRTC side of the server. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    port: Arc<Port>,
+    bound: Bound,
+    addresses: Addresses,
+    identity: Arc<Identity>,
+    fans: Mutex<HashMap<u64, Vec<Handle>>>,
+    viewers: AtomicU64,
+    fans_max: usize,
+    tasks: Tasks,
+}
+
+#[derive(Debug, Clone)]
+struct Handle {
+    inbox: mpsc::Sender<Event>,
+    load: Arc<AtomicUsize>,
+}
+
+/// An offer, and what to answer it with.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// What the browser offers.
+    pub offer: &'a Offer,
+    /// What it gets.
+    pub plan: &'a Plan,
+    /// From where.
+    pub hub: &'a Hub,
+    /// Where the offer came from.
+    pub client: Option<IpAddr>,
+    /// By which name or address, with or without a port, the client has reached this server.
+    pub host: Option<&'a str>,
+}
+
+/// A viewer that was answered. Dropping it ends it.
+#[derive(Debug)]
+pub struct Session {
+    viewer: u64,
+    fan: mpsc::Sender<Event>,
+    status: watch::Receiver<Status>,
+}
+
+impl Engine {
+    /// Takes the media port and starts to work.
+    ///
+    /// Must be called on the media runtime.
+    ///
+    /// # Errors
+    /// `Unavailable` when the port is taken.
+    pub fn start(config: &Config, tasks: &Tasks) -> Result<Self, Error> {
+        let sockets = Sockets::bind(config.media_listen)?;
+        let addresses = Addresses::new(config);
+        tasks.spawn("addresses", addresses.clone().run(tasks.stop().clone()));
+        let (relays, relayed) = Relays::start(config, tasks, &addresses)?;
+        let bound = sockets.bound();
+        let port = Port::start(sockets, relays, relayed, &addresses, tasks)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                bound,
+                port,
+                addresses,
+                identity: Arc::new(Identity::generate()?),
+                fans: Mutex::default(),
+                viewers: AtomicU64::new(1),
+                fans_max: std::thread::available_parallelism().map_or(1, NonZero::get),
+                tasks: tasks.clone(),
+            }),
+        })
+    }
+
+    /// The number of the media port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.inner.port.number()
+    }
+
+    /// Answers an offer: gives the viewer, who has yet to connect, and the session description for
+    /// the browser. Waits for nothing but a name that was never heard of, for 150 ms at most.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when the offer's transport cannot be used.
+    pub async fn answer(&self, request: Request<'_>) -> Result<(Session, String), Error> {
+        let inner = &self.inner;
+        let Request {
+            offer,
+            plan,
+            hub,
+            client,
+            host,
+        } = request;
+        let transport = offer.transport(plan.first(), client)?;
+        if let Some(host) = host {
+            inner.addresses.resolve(host).await;
+        }
+        let now = tokio::time::Instant::now().into_std();
+        let local = Credentials::random();
+        let remote = Credentials {
+            ufrag: transport.ufrag,
+            password: transport.password,
+        };
+        let mut ice = Agent::new(now, local.clone(), remote, transport.is_lite);
+        let relays = inner.addresses.relayed();
+        ice.set_relays(now, relays.iter().map(|(number, _)| number + 1).max().unwrap_or(0));
+        let candidates = transport.candidates.iter().filter_map(|line| RemoteCandidate::parse(line));
+        let mut hosts = Vec::new();
+        for candidate in candidates {
+            hosts.push(candidate.address);
+            ice.add_remote(now, candidate);
+        }
+        for (relay, _) in &relays {
+            hosts.iter().for_each(|host| inner.port.relays().permit(*relay, host.ip()));
+        }
+        let lanes: Vec<_> = plan.sendings().map(Lane::new).collect();
+        let streams: Vec<_> = lanes.iter().map(Streams::from).collect();
+        let channels = plan.sections.contains(&SectionPlan::Data).then(Channels::default);
+        let dtls = Dtls::new(Arc::clone(&inner.identity), transport.fingerprint);
+        let (told, status) = watch::channel(Status::default());
+        let viewer = Box::new(Viewer::new(now, ice, dtls, lanes, channels, told));
+        let session = self.join(hub, &local.ufrag, viewer, status).await?;
+        let local = LocalTransport {
+            ufrag: local.ufrag,
+            password: local.password,
+            fingerprint: inner.identity.fingerprint().to_owned(),
+            candidates: inner
+                .addresses
+                .candidates(inner.bound, host)
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+        };
+        Ok((session, answer::write(offer, plan, &local, &streams)))
+    }
+}
+
+impl Engine {
+    /// Gives a viewer to a fan of `hub`.
+    async fn join(
+        &self,
+        hub: &Hub,
+        name: &str,
+        state: Box<Viewer>,
+        status: watch::Receiver<Status>,
+    ) -> Result<Session, Error> {
+        let viewer = self.inner.viewers.fetch_add(1, Ordering::Relaxed);
+        let mut event = Event::Join {
+            viewer,
+            name: name.to_owned(),
+            state,
+        };
+        // A fan that ends at this moment takes nobody any more; a new one does.
+        for _ in 0..3 {
+            let handle = self.fan(hub);
+            let route = Route {
+                fan: handle.inbox.clone(),
+                viewer,
+            };
+            self.inner.port.table.name(name.to_owned(), route);
+            match handle.inbox.send(event).await {
+                Ok(()) => {
+                    handle.load.fetch_add(1, Ordering::Relaxed);
+                    return Ok(Session {
+                        viewer,
+                        fan: handle.inbox,
+                        status,
+                    });
+                }
+                Err(mpsc::error::SendError(back)) => event = back,
+            }
+        }
+        self.inner.port.table.remove(viewer, &[name.to_owned()], std::iter::empty());
+        Err(Error::new(ErrorKind::Cancelled, "the camera was closed meanwhile"))
+    }
+
+    /// The fan that a new viewer of `hub` goes to.
+    fn fan(&self, hub: &Hub) -> Handle {
+        let inner = &self.inner;
+        // Nothing panics between two changes that belong together.
+        let mut fans = inner.fans.lock().unwrap_or_else(PoisonError::into_inner);
+        fans.retain(|_, of_hub| {
+            of_hub.retain(|handle| !handle.inbox.is_closed());
+            !of_hub.is_empty()
+        });
+        let of_hub = fans.entry(hub.id()).or_default();
+        let load = |handle: &&Handle| handle.load.load(Ordering::Relaxed);
+        if let Some(least) = of_hub.iter().min_by_key(load)
+            && (load(&least) < SHARE || of_hub.len() >= inner.fans_max)
+        {
+            return least.clone();
+        }
+        let load = Arc::new(AtomicUsize::new(0));
+        let (fan, inbox) = Fan::new(hub.clone(), Arc::clone(&inner.port), Arc::clone(&load));
+        let handle = Handle { inbox, load };
+        of_hub.push(handle.clone());
+        inner.tasks.spawn("fan", fan.run(inner.tasks.stop().clone()));
+        handle
+    }
+}
+
+impl Session {
+    /// Waits until media flows, or it is over.
+    pub async fn settled(&mut self) -> State {
+        let settled = self.status.wait_for(|status| status.state != State::Connecting).await;
+        settled.map_or(State::Ended(End::Stopped), |status| status.state)
+    }
+
+    /// Waits until it is over.
+    pub async fn ended(&mut self) -> End {
+        let is_over = |status: &Status| matches!(status.state, State::Ended(_));
+        match self.status.wait_for(is_over).await.map(|status| status.state) {
+            Ok(State::Ended(end)) => end,
+            _ => End::Stopped,
+        }
+    }
+
+    /// How it fares.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        *self.status.borrow()
+    }
+
+    /// Says goodbye to the browser.
+    pub async fn close(&mut self) {
+        let event = Event::Leave {
+            viewer: self.viewer,
+        };
+        if self.fan.send(event).await.is_ok() {
+            self.ended().await;
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // A fan that is too busy for it finds out by itself that nobody asks any more.
+        let _ = self.fan.try_send(Event::Leave {
+            viewer: self.viewer,
+        });
+    }
+}

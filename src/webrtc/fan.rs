@@ -1,0 +1,376 @@
+//! [`Fan`]: the task that carries one camera to its viewers, or to a part of them. It takes each frame
+//! once and sends it to all of its viewers before it takes the next.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    hub::{Hub, Next, Subscription},
+    media::Frame,
+    webrtc::{
+        arena::Arena,
+        history::Histories,
+        ice::{Credentials, Path, RemoteCandidate},
+        port::{Port, Route},
+        status::End,
+        viewer::{Step, Viewer},
+    },
+};
+
+/// Datagrams and requests that wait for a fan.
+pub const INBOX: usize = 1024;
+/// Taken from the inbox before frames have their turn.
+const TURN: usize = 64;
+/// How long a fan without viewers stays.
+const IDLE_LIMIT: Duration = Duration::from_secs(2);
+/// Longest time between looks at the clock.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What a fan is told.
+#[derive(Debug)]
+pub enum Event {
+    /// A new viewer, whose requests bear `name`.
+    Join {
+        /// Its number.
+        viewer: u64,
+        /// Its name in ICE.
+        name: String,
+        /// Its state.
+        state: Box<Viewer>,
+    },
+    /// A datagram for a viewer.
+    Datagram {
+        /// Whose it is.
+        viewer: u64,
+        /// How it came.
+        path: Path,
+        /// What it is.
+        data: Bytes,
+    },
+    /// The browser has found another address of its own.
+    Candidate {
+        /// Whose it is.
+        viewer: u64,
+        /// The address.
+        candidate: RemoteCandidate,
+    },
+    /// ICE begins anew, with these credentials.
+    Restart {
+        /// Whose.
+        viewer: u64,
+        /// Ours.
+        local: Credentials,
+        /// The browser's.
+        remote: Credentials,
+    },
+    /// The viewer's session is over.
+    Leave {
+        /// Whose.
+        viewer: u64,
+    },
+}
+
+struct Seat {
+    viewer: Box<Viewer>,
+    names: Vec<String>,
+    due: Instant,
+}
+
+/// Carries a camera to viewers.
+pub struct Fan {
+    hub: Hub,
+    port: Arc<Port>,
+    inbox: mpsc::Receiver<Event>,
+    /// For the table of who is where.
+    address: mpsc::Sender<Event>,
+    /// How many viewers have been given to this fan.
+    load: Arc<AtomicUsize>,
+    histories: Histories,
+    seats: HashMap<u64, Seat>,
+    arena: Arena,
+    full: Vec<Path>,
+    epoch: Instant,
+    hub_start: SystemTime,
+    next: Instant,
+    /// Since when there has been no viewer.
+    idle: Option<Instant>,
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+impl Fan {
+    /// A fan of `hub`, to be told by the result.
+    #[must_use]
+    pub fn new(hub: Hub, port: Arc<Port>, load: Arc<AtomicUsize>) -> (Self, mpsc::Sender<Event>) {
+        let (address, inbox) = mpsc::channel(INBOX);
+        let fan = Self {
+            hub_start: SystemTime::now() - hub.now(),
+            hub,
+            port,
+            inbox,
+            address: address.clone(),
+            load,
+            histories: Histories::default(),
+            seats: HashMap::new(),
+            arena: Arena::default(),
+            full: Vec::new(),
+            epoch: now(),
+            next: now(),
+            idle: Some(now()),
+        };
+        (fan, address)
+    }
+
+    /// Works until there has been no viewer for a while, the camera is gone for good, or `stop` fires.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let (mut frames, pictures) = self.hub.subscribe();
+        for picture in &pictures {
+            self.histories.entry(picture.track).push(picture);
+        }
+        drop(pictures);
+        let end = self.work(&mut frames, &stop).await;
+        self.finish(end);
+    }
+
+    async fn work(&mut self, frames: &mut Subscription, stop: &CancellationToken) -> End {
+        let sleep = tokio::time::sleep_until(self.next.into());
+        let mut sleep = std::pin::pin!(sleep);
+        loop {
+            if sleep.deadline().into_std() != self.next {
+                sleep.as_mut().reset(self.next.into());
+            }
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return End::Stopped,
+                next = frames.next() => match next {
+                    Next::Frame(frame) => self.publish(&frame),
+                    Next::Behind(missed) => self.lag(missed),
+                    Next::Ended => return End::SourceEnded,
+                },
+                event = self.inbox.recv() => {
+                    let mut next = event;
+                    let mut taken = 0;
+                    while let Some(event) = next {
+                        self.take(event);
+                        taken += 1;
+                        next = (taken < TURN).then(|| self.inbox.try_recv().ok()).flatten();
+                    }
+                }
+                () = &mut sleep => self.tick(),
+            }
+            self.flush();
+            if self.is_done() {
+                return End::Stopped;
+            }
+        }
+    }
+
+    /// Whether there is nobody left, and nobody on the way here.
+    fn is_done(&mut self) -> bool {
+        if !self.seats.is_empty() {
+            self.idle = None;
+            return false;
+        }
+        let idle = *self.idle.get_or_insert_with(now);
+        if idle + IDLE_LIMIT > now() {
+            return false;
+        }
+        // Who comes from now on gets another fan.
+        self.inbox.close();
+        while let Ok(event) = self.inbox.try_recv() {
+            self.take(event);
+        }
+        self.seats.is_empty()
+    }
+
+    /// Runs `act` on a viewer, and does what follows from it.
+    fn with(&mut self, id: u64, act: impl FnOnce(&mut Viewer, &mut Step<'_>) -> Option<Path>) {
+        let Some(seat) = self.seats.get_mut(&id) else {
+            return;
+        };
+        let mut step = Step {
+            now: now(),
+            epoch: self.epoch,
+            hub_start: self.hub_start,
+            histories: &self.histories,
+            arena: &mut self.arena,
+        };
+        if let Some(path) = act(&mut seat.viewer, &mut step) {
+            let route = Route {
+                fan: self.address.clone(),
+                viewer: id,
+            };
+            self.port.table.address(&path, route);
+        }
+        seat.due = seat.viewer.next_timeout();
+        self.next = self.next.min(seat.due);
+        if seat.viewer.end().is_some() {
+            self.remove(id);
+        }
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Join {
+                viewer,
+                name,
+                state,
+            } => {
+                let seat = Seat {
+                    viewer: state,
+                    names: vec![name],
+                    due: now(),
+                };
+                self.seats.insert(viewer, seat);
+                self.with(viewer, |viewer, step| {
+                    viewer.handle_timeout(step);
+                    None
+                });
+            }
+            Event::Datagram { viewer, path, data } => {
+                self.with(viewer, |viewer, step| viewer.handle(step, path, &data));
+            }
+            Event::Candidate { viewer, candidate } => self.with(viewer, |viewer, step| {
+                viewer.ice().add_remote(step.now, candidate);
+                viewer.handle_timeout(step);
+                None
+            }),
+            Event::Restart {
+                viewer,
+                local,
+                remote,
+            } => {
+                let Some(seat) = self.seats.get_mut(&viewer) else {
+                    return;
+                };
+                seat.names.push(local.ufrag.clone());
+                let route = Route {
+                    fan: self.address.clone(),
+                    viewer,
+                };
+                self.port.table.name(local.ufrag.clone(), route);
+                self.with(viewer, |viewer, step| {
+                    viewer.ice().restart(step.now, local, remote);
+                    viewer.handle_timeout(step);
+                    None
+                });
+            }
+            Event::Leave { viewer } => self.with(viewer, |viewer, step| {
+                viewer.close(step, End::Stopped);
+                None
+            }),
+        }
+    }
+
+    /// Sends a frame to everybody.
+    fn publish(&mut self, frame: &Arc<Frame>) {
+        let entry = self.histories.entry(frame.track).push(frame).clone();
+        let Some(history) = self.histories.of(frame.track) else {
+            return;
+        };
+        let mut ended = Vec::new();
+        for (id, seat) in &mut self.seats {
+            let mut step = Step {
+                now: now(),
+                epoch: self.epoch,
+                hub_start: self.hub_start,
+                histories: &self.histories,
+                arena: &mut self.arena,
+            };
+            seat.viewer.advance(&mut step, history, &entry);
+            // Sent at once: the arena stays in the processor's cache.
+            self.port.send(&mut self.arena, &mut self.full);
+            if !self.full.is_empty() {
+                self.full.clear();
+                seat.viewer.lose_place();
+            }
+            if let Some(pace) = seat.viewer.next_pace() {
+                seat.due = seat.due.min(pace);
+                self.next = self.next.min(pace);
+            }
+            if seat.viewer.end().is_some() {
+                ended.push(*id);
+            }
+        }
+        for id in ended {
+            self.remove(id);
+        }
+    }
+
+    /// We were too slow, and frames are lost for everybody.
+    fn lag(&mut self, missed: u64) {
+        tracing::debug!(missed, "viewers are behind");
+        self.histories.interrupt();
+        for seat in self.seats.values_mut() {
+            seat.viewer.resume(&self.histories);
+        }
+    }
+
+    /// Does what is due.
+    fn tick(&mut self) {
+        let now = now();
+        let due: Vec<u64> = self
+            .seats
+            .iter()
+            .filter(|(_, seat)| seat.due <= now)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            self.with(id, |viewer, step| {
+                viewer.handle_timeout(step);
+                None
+            });
+            self.flush();
+        }
+        let all = self.seats.values().map(|seat| seat.due);
+        self.next = all.fold(now + TICK, Instant::min);
+    }
+
+    fn flush(&mut self) {
+        self.port.send(&mut self.arena, &mut self.full);
+        for path in self.full.drain(..) {
+            for seat in self.seats.values_mut() {
+                if seat.viewer.paths().contains(&path) {
+                    seat.viewer.lose_place();
+                }
+            }
+        }
+    }
+
+    fn remove(&mut self, id: u64) {
+        if let Some(seat) = self.seats.remove(&id) {
+            self.port.table.remove(id, &seat.names, seat.viewer.paths().iter());
+            self.load.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Says goodbye to everybody.
+    fn finish(&mut self, end: End) {
+        self.inbox.close();
+        while let Ok(event) = self.inbox.try_recv() {
+            if matches!(event, Event::Join { .. }) {
+                self.take(event);
+            }
+        }
+        let ids: Vec<u64> = self.seats.keys().copied().collect();
+        for id in ids {
+            self.with(id, |viewer, step| {
+                viewer.close(step, end);
+                None
+            });
+        }
+        self.flush();
+    }
+}

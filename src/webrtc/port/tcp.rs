@@ -1,0 +1,215 @@
+//! ICE over TCP ([RFC 6544]): browsers connect to us where UDP does not get through. Packets are framed
+//! as in [RFC 4571].
+//!
+//! [RFC 4571]: https://datatracker.ietf.org/doc/html/rfc4571
+//! [RFC 6544]: https://datatracker.ietf.org/doc/html/rfc6544
+
+use std::{
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::mpsc,
+    time::timeout,
+};
+
+use super::Port;
+use crate::{
+    base::Tasks,
+    webrtc::ice::{Path, Transport},
+};
+
+const BACKLOG: i32 = 128;
+/// Connections at once; and of these, such as nobody has been recognised on yet.
+const CONNECTIONS_MAX: usize = 2_048;
+const STRANGERS_MAX: usize = 64;
+/// How long a connection may take to say who it is for.
+const INTRODUCTION: Duration = Duration::from_secs(5);
+/// A connection on which nothing comes: consent asks every few seconds.
+const IDLE_LIMIT: Duration = Duration::from_secs(30);
+/// How long a write may wait.
+const WRITE_LIMIT: Duration = Duration::from_secs(10);
+/// Nothing that browsers send is larger.
+const FRAME_MAX: usize = 4_096;
+/// Bytes that may wait for a slow connection: half a second of a good camera.
+const QUEUED_MAX: usize = 512 << 10;
+const MESSAGES_MAX: usize = 512;
+
+pub(super) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// The writing ends of all connections.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    writers: Mutex<HashMap<SocketAddr, Writer>>,
+    strangers: AtomicUsize,
+}
+
+#[derive(Debug, Clone)]
+struct Writer {
+    queue: mpsc::Sender<Bytes>,
+    queued: Arc<AtomicUsize>,
+}
+
+impl Connections {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SocketAddr, Writer>> {
+        // Nothing panics between two changes that belong together.
+        self.writers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Frames and queues packets of `segment` bytes; false when the connection is gone or full.
+    pub(super) fn send(&self, remote: SocketAddr, bytes: &[u8], segment: usize) -> bool {
+        let Some(writer) = self.lock().get(&remote).cloned() else {
+            return false;
+        };
+        if writer.queued.load(Ordering::Relaxed) + bytes.len() > QUEUED_MAX {
+            return false;
+        }
+        let packets = bytes.len().div_ceil(segment.max(1));
+        let mut framed = BytesMut::with_capacity(bytes.len() + 2 * packets);
+        for packet in bytes.chunks(segment.max(1)) {
+            let length = u16::try_from(packet.len()).unwrap_or(u16::MAX);
+            framed.extend_from_slice(&length.to_be_bytes());
+            framed.extend_from_slice(packet);
+        }
+        writer.queued.fetch_add(framed.len(), Ordering::Relaxed);
+        writer.queue.try_send(framed.freeze()).is_ok()
+    }
+}
+
+/// Accepts connections until the server stops.
+pub(super) fn listen(
+    port: Arc<Port>,
+    listener: std::net::TcpListener,
+    tasks: &Tasks,
+) -> io::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
+    let spawner = tasks.clone();
+    tasks.spawn("media-tcp", async move {
+        let stop = spawner.stop().clone();
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                accepted = listener.accept() => accepted,
+            };
+            let Ok((stream, remote)) = accepted else {
+                // Out of file descriptors, perhaps; not for ever.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            };
+            let strangers = port.tcp.strangers.load(Ordering::Relaxed);
+            if strangers >= STRANGERS_MAX || port.tcp.lock().len() >= CONNECTIONS_MAX {
+                continue;
+            }
+            let (port, stop) = (Arc::clone(&port), stop.clone());
+            spawner.spawn("media-tcp-connection", async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = serve(&port, stream, remote) => {}
+                }
+                port.tcp.lock().remove(&remote);
+            });
+        }
+    });
+    Ok(())
+}
+
+/// Counts a connection on which nobody has been recognised yet.
+struct Stranger<'a>(&'a AtomicUsize);
+
+impl<'a> Stranger<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Stranger<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn serve(port: &Port, stream: TcpStream, remote: SocketAddr) {
+    let stranger = Stranger::new(&port.tcp.strangers);
+    let _ = stream.set_nodelay(true);
+    let path = Path {
+        transport: Transport::Tcp,
+        remote,
+        local: stream.local_addr().ok().map(|address| address.ip()),
+    };
+    let (mut reader, mut writer) = stream.into_split();
+    let (queue, mut waiting) = mpsc::channel::<Bytes>(MESSAGES_MAX);
+    let queued = Arc::new(AtomicUsize::new(0));
+    let entry = Writer {
+        queue,
+        queued: Arc::clone(&queued),
+    };
+    port.tcp.lock().insert(remote, entry);
+    let write = async {
+        while let Some(bytes) = waiting.recv().await {
+            if !matches!(timeout(WRITE_LIMIT, writer.write_all(&bytes)).await, Ok(Ok(()))) {
+                return;
+            }
+            queued.fetch_sub(bytes.len(), Ordering::Relaxed);
+        }
+    };
+    let read = async {
+        let mut buffer = BytesMut::with_capacity(FRAME_MAX);
+        let mut stranger = Some(stranger);
+        loop {
+            let limit = if stranger.is_some() { INTRODUCTION } else { IDLE_LIMIT };
+            let Ok(Some(frame)) = timeout(limit, frame(&mut reader, &mut buffer)).await else {
+                return;
+            };
+            let known = port.deliver(path, &frame);
+            if known {
+                stranger = None;
+            } else if stranger.is_some() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = write => {}
+        () = read => {}
+    }
+}
+
+/// The next frame; none at the end, or when it is larger than any that browsers send.
+async fn frame(reader: &mut (impl AsyncReadExt + Unpin), buffer: &mut BytesMut) -> Option<Bytes> {
+    loop {
+        if let Some(length) = buffer.first_chunk().map(|l| usize::from(u16::from_be_bytes(*l))) {
+            if length > FRAME_MAX {
+                return None;
+            }
+            if buffer.len() >= 2 + length {
+                buffer.advance(2);
+                return Some(buffer.split_to(length).freeze());
+            }
+        }
+        if reader.read_buf(buffer).await.ok()? == 0 {
+            return None;
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The UDP socket that all viewers share.
+
+use std::{
+    io::{self, IoSliceMut},
+    net::SocketAddr,
+};
+
+use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{io::Interest, net::UdpSocket};
+
+use super::Port;
+use crate::webrtc::ice::{Path, Transport};
+
+/// What the kernel may keep for us while we are busy, if its own limit allows.
+const RECEIVE_BUFFER: usize = 4 << 20;
+const SEND_BUFFER: usize = 4 << 20;
+/// Messages read in one call, each of which may be several datagrams of one sender.
+const MESSAGES: usize = 8;
+const MESSAGE_MAX: usize = 65_535;
+/// Messages read before others have their turn.
+const TURN: usize = 64;
+
+/// Binds a socket for one address family.
+pub(super) fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    // Less is no error: the kernel has a limit.
+    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    let _ = socket.set_send_buffer_size(SEND_BUFFER);
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// One socket, with what the kernel can do for it.
+#[derive(Debug)]
+pub(super) struct Udp {
+    socket: UdpSocket,
+    state: UdpSocketState,
+    is_ipv4: bool,
+}
+
+impl Udp {
+    pub(super) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
+        let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        Ok(Self {
+            is_ipv4: socket.local_addr()?.is_ipv4(),
+            socket: UdpSocket::from_std(socket)?,
+            state,
+        })
+    }
+
+    pub(super) fn is_ipv4(&self) -> bool {
+        self.is_ipv4
+    }
+
+    /// Sends packets of `segment` bytes, of which the last may be shorter, in one call if the kernel
+    /// takes it. False when the socket is full.
+    pub(super) fn send(&self, path: &Path, bytes: &[u8], segment: usize) -> bool {
+        match self.send_at_once(path, bytes, segment) {
+            Ok(()) => true,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => false,
+            // A network driver that cannot cut packets apart: one by one then, here and from now on.
+            Err(_) if bytes.len() > segment => bytes
+                .chunks(segment)
+                .all(|packet| self.send_at_once(path, packet, packet.len()).is_ok()),
+            // Unreachable hosts and the like: ICE notices that nothing arrives.
+            Err(e) => {
+                tracing::trace!(error = %e, "a packet was not sent");
+                true
+            }
+        }
+    }
+
+    fn send_at_once(&self, path: &Path, bytes: &[u8], segment: usize) -> io::Result<()> {
+        let at_once = self.state.max_gso_segments() * segment;
+        for part in bytes.chunks(at_once.max(segment)) {
+            let transmit = Transmit {
+                destination: path.remote,
+                ecn: None,
+                contents: part,
+                segment_size: (part.len() > segment).then_some(segment),
+                src_ip: path.local.filter(|ip| ip.is_ipv4() == self.is_ipv4),
+            };
+            self.socket.try_io(Interest::WRITABLE, || {
+                self.state.try_send(UdpSockRef::from(&self.socket), &transmit)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Reads and delivers for ever.
+    pub(super) async fn read(&self, port: &Port) {
+        let mut buffers = vec![vec![0; MESSAGE_MAX]; MESSAGES];
+        let mut meta = [RecvMeta::default(); MESSAGES];
+        let mut in_turn = 0;
+        loop {
+            if self.socket.readable().await.is_err() {
+                // Only when the runtime ends.
+                return;
+            }
+            let mut slices: Vec<_> = buffers.iter_mut().map(|b| IoSliceMut::new(b)).collect();
+            let received = self.socket.try_io(Interest::READABLE, || {
+                self.state.recv(UdpSockRef::from(&self.socket), &mut slices, &mut meta)
+            });
+            // Errors are of earlier packets that somebody did not want.
+            let Ok(count) = received else { continue };
+            for (buffer, meta) in buffers.iter().zip(&meta[..count]) {
+                let path = Path {
+                    transport: Transport::Udp,
+                    remote: meta.addr,
+                    local: meta.dst_ip,
+                };
+                for datagram in buffer[..meta.len].chunks(meta.stride.max(1)) {
+                    port.deliver(path, datagram);
+                }
+            }
+            in_turn += count;
+            if in_turn >= TURN {
+                in_turn = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}

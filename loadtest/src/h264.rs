@@ -239,6 +239,7 @@ mod tests {
             );
         }
         assert!(!has_zero_pair(&sps()) && !has_zero_pair(&pps()));
+        assert!(Noise::new(10_000).0.iter().all(|byte| *byte != 0));
     }
 
     #[test]

@@ -67,7 +67,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::media::{Codec, MediaTime, TrackId};
+    use crate::media::{Codec, MediaTime, Part, TrackId};
 
     fn frame(codec: Codec, time: i64, random_access: bool, size: usize) -> Arc<Frame> {
         Arc::new(Frame {

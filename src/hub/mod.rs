@@ -312,7 +312,7 @@ impl Drop for Watching {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::{Codec, MediaTime, TrackId};
+    use crate::media::{Codec, MediaTime, Part, TrackId};
 
     fn frame(number: i64) -> Frame {
         Frame {

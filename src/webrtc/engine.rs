@@ -147,11 +147,13 @@ impl Engine {
         let candidates = transport.candidates.iter().filter_map(|line| RemoteCandidate::parse(line));
         let mut hosts = Vec::new();
         for candidate in candidates {
-            hosts.push(candidate.address);
+            hosts.push(candidate.address.ip());
             ice.add_remote(now, candidate);
         }
+        // Browsers hide their addresses behind names, and come from where they asked.
+        hosts.extend(client);
         for (relay, _) in &relays {
-            hosts.iter().for_each(|host| inner.port.relays().permit(*relay, host.ip()));
+            hosts.iter().for_each(|host| inner.port.relays().permit(*relay, *host));
         }
         let lanes: Vec<_> = plan.sendings().map(Lane::new).collect();
         let streams: Vec<_> = lanes.iter().map(Streams::from).collect();

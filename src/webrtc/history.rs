@@ -107,7 +107,7 @@ impl History {
                 return;
             }
             self.bytes -= oldest.frame.len();
-            if self.key.is_some_and(|(key, _)| oldest.first <= key) {
+            if needed {
                 self.key = None;
             }
             self.entries.pop_front();

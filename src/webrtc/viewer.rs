@@ -182,6 +182,8 @@ impl Viewer {
                 self.status.state = State::Connected;
                 self.status.connected_after = Some(step.now - self.born);
                 self.publish();
+                // The end of our handshake goes first: media before it could not be opened.
+                self.pump(step);
                 for lane in &mut self.lanes {
                     match step.histories.of(lane.track) {
                         Some(history) => lane.start(history),

@@ -58,10 +58,10 @@ pub fn container_host(published: &[&str]) -> (Host, Host) {
         .iter()
         .map(|matching| format!("fib daddr type local iifname lan0 {matching} dnat to {CONTAINER}"))
         .collect::<Vec<_>>()
-        .join("\n");
+        .join("; ");
     host.firewall(&format!(
         "table ip containers {{
-           chain published {{ type nat hook prerouting priority dstnat; {published} }}
+           chain published {{ type nat hook prerouting priority dstnat; {published}; }}
            chain out {{
              type nat hook postrouting priority srcnat;
              ip saddr 172.17.0.0/16 oifname != docker0 masquerade

@@ -134,14 +134,14 @@ mod tests {
 
     #[test]
     fn parameter_sets_share_one_payload() {
-        let payloads = cut_access_unit(&[nal(0x67, 12), nal(0x68, 5), nal(0x65, 2_000)], 1_172);
+        let payloads = cut_access_unit(&[nal(0x67, 12), nal(0x68, 5), nal(0x65, 2_000)], 1_154);
         assert_eq!(payloads.len(), 3);
         assert_eq!(payloads[0][0], 0x78);
     }
 
     #[test]
     fn fragments_of_a_unit_differ_by_less_than_their_number() {
-        let payloads = cut_access_unit(&[nal(0x65, 60_000)], 1_172);
+        let payloads = cut_access_unit(&[nal(0x65, 60_000)], 1_154);
         let sizes: Vec<_> = payloads.iter().map(Bytes::len).collect();
         let (last, others) = sizes.split_last().unwrap();
         assert!(others.windows(2).all(|pair| pair[0] == pair[1]));
@@ -152,7 +152,7 @@ mod tests {
     fn one_unit_that_fits_is_not_copied() {
         let unit = nal(0x41, 500);
         assert_eq!(
-            cut_access_unit(std::slice::from_ref(&unit), 1_172)[0].as_ptr(),
+            cut_access_unit(std::slice::from_ref(&unit), 1_154)[0].as_ptr(),
             unit.as_ptr()
         );
     }

@@ -23,10 +23,10 @@ use crate::{
         channel::Channels,
         dtls::{Dtls, Identity},
         fan::{Event, Fan},
-        ice::{Agent, Credentials, RemoteCandidate},
+        ice::{Agent, Credentials, Path, RemoteCandidate, Transport},
         lane::Lane,
         negotiate::SectionPlan,
-        port::{Port, Route, Sockets},
+        port::{Port, Sockets},
         relay::Relays,
         status::{End, State, Status},
         viewer::Viewer,
@@ -145,9 +145,17 @@ impl Engine {
         let relays = inner.addresses.relayed();
         ice.set_relays(now, relays.iter().map(|(number, _)| number + 1).max().unwrap_or(0));
         let candidates = transport.candidates.iter().filter_map(|line| RemoteCandidate::parse(line));
-        let mut hosts = Vec::new();
+        let (mut hosts, mut hopes) = (Vec::new(), Vec::new());
         for candidate in candidates {
             hosts.push(candidate.address.ip());
+            // A lite agent checks nothing itself: only our checks find the way.
+            if transport.is_lite {
+                hopes.push(Path {
+                    transport: Transport::Udp,
+                    remote: candidate.address,
+                    local: None,
+                });
+            }
             ice.add_remote(now, candidate);
         }
         // Browsers hide their addresses behind names, and come from where they asked.
@@ -161,7 +169,13 @@ impl Engine {
         let dtls = Dtls::new(Arc::clone(&inner.identity), transport.fingerprint);
         let (told, status) = watch::channel(Status::default());
         let viewer = Box::new(Viewer::new(now, ice, dtls, lanes, channels, told));
-        let session = self.join(hub, &local.ufrag, viewer, status).await?;
+        let joining = Event::Join {
+            viewer: inner.viewers.fetch_add(1, Ordering::Relaxed),
+            name: local.ufrag.clone(),
+            state: viewer,
+            hopes,
+        };
+        let session = self.join(hub, joining, status).await?;
         let local = LocalTransport {
             ufrag: local.ufrag,
             password: local.password,
@@ -182,25 +196,14 @@ impl Engine {
     async fn join(
         &self,
         hub: &Hub,
-        name: &str,
-        state: Box<Viewer>,
+        mut joining: Event,
         status: watch::Receiver<Status>,
     ) -> Result<Session, Error> {
-        let viewer = self.inner.viewers.fetch_add(1, Ordering::Relaxed);
-        let mut event = Event::Join {
-            viewer,
-            name: name.to_owned(),
-            state,
-        };
         // A fan that ends at this moment takes nobody any more; a new one does.
         for _ in 0..3 {
             let handle = self.fan(hub);
-            let route = Route {
-                fan: handle.inbox.clone(),
-                viewer,
-            };
-            self.inner.port.table.name(name.to_owned(), route);
-            match handle.inbox.send(event).await {
+            let viewer = joining.viewer();
+            match handle.inbox.send(joining).await {
                 Ok(()) => {
                     handle.load.fetch_add(1, Ordering::Relaxed);
                     return Ok(Session {
@@ -209,10 +212,9 @@ impl Engine {
                         status,
                     });
                 }
-                Err(mpsc::error::SendError(back)) => event = back,
+                Err(mpsc::error::SendError(back)) => joining = back,
             }
         }
-        self.inner.port.table.remove(viewer, &[name.to_owned()], std::iter::empty());
         Err(Error::new(ErrorKind::Cancelled, "the camera was closed meanwhile"))
     }
 

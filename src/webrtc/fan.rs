@@ -47,6 +47,8 @@ pub enum Event {
         name: String,
         /// Its state.
         state: Box<Viewer>,
+        /// Where answers to our checks may come from before anything else does.
+        hopes: Vec<Path>,
     },
     /// A datagram for a viewer.
     Datagram {
@@ -80,9 +82,24 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The number of the viewer whom it is about.
+    #[must_use]
+    pub fn viewer(&self) -> u64 {
+        match self {
+            Self::Join { viewer, .. }
+            | Self::Datagram { viewer, .. }
+            | Self::Candidate { viewer, .. }
+            | Self::Restart { viewer, .. }
+            | Self::Leave { viewer } => *viewer,
+        }
+    }
+}
+
 struct Seat {
     viewer: Box<Viewer>,
     names: Vec<String>,
+    hopes: Vec<Path>,
     due: Instant,
 }
 
@@ -227,10 +244,20 @@ impl Fan {
                 viewer,
                 name,
                 state,
+                hopes,
             } => {
+                let route = Route {
+                    fan: self.address.clone(),
+                    viewer,
+                };
+                self.port.table.name(name.clone(), route.clone());
+                for path in &hopes {
+                    self.port.table.maybe(path, route.clone());
+                }
                 let seat = Seat {
                     viewer: state,
                     names: vec![name],
+                    hopes,
                     due: now(),
                 };
                 self.seats.insert(viewer, seat);
@@ -351,7 +378,8 @@ impl Fan {
 
     fn remove(&mut self, id: u64) {
         if let Some(seat) = self.seats.remove(&id) {
-            self.port.table.remove(id, &seat.names, seat.viewer.paths().iter());
+            let paths = seat.viewer.paths().iter().chain(&seat.hopes);
+            self.port.table.remove(id, &seat.names, paths);
             self.load.fetch_sub(1, Ordering::Relaxed);
         }
     }

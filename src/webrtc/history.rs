@@ -292,7 +292,7 @@ pub(crate) mod tests {
     fn old_packets_go_and_those_since_the_key_frame_stay() {
         let mut history = History::default();
         for n in 0..400 {
-            history.push(&picture(n * 40, n == 0 || n == 100, &[100]));
+            history.push(&picture(n * 40, n == 0 || n == 99, &[100]));
         }
         // 300 pictures since the key frame are too many.
         assert_eq!(history.key(), None);

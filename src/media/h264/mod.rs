@@ -8,17 +8,39 @@ use bytes::{Buf, Bytes, BytesMut};
 pub use profile::{Profile, ProfileLevel};
 pub use sets::ParameterSets;
 
-use super::nal::{NalType, annex_b, has_start_code, is_intra_slice};
+use super::{
+    Part,
+    nal::{NalType, annex_b, has_start_code, is_intra_slice},
+};
 
-/// One coded picture: what has one timestamp.
+/// One coded picture, which is what has one timestamp; or a part of a large one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessUnit {
     /// The camera's RTP time, unwrapped to 64 bits.
     pub time: i64,
     /// Whether decoding can begin here; then its parameter sets are in front.
     pub random_access: bool,
-    /// Without delimiters, filler and supplemental information.
+    /// Which part of the picture it is.
+    pub part: Part,
+    /// What goes before: more of a unit of which an earlier part had the beginning.
+    pub head: Option<Fragment>,
+    /// Whole units, without delimiters, filler and supplemental information.
     pub nal_units: Vec<Bytes>,
+    /// What goes after: the beginning of a unit of which later parts have the rest, or more of it.
+    pub tail: Option<Fragment>,
+}
+
+/// A piece of a NAL unit that is too large to wait for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fragment {
+    /// The first byte of the unit.
+    pub header: u8,
+    /// Some of what follows it; never empty.
+    pub data: Bytes,
+    /// Whether the unit begins here.
+    pub starts: bool,
+    /// Whether it ends here.
+    pub ends: bool,
 }
 
 /// One RTP packet of a camera.
@@ -46,8 +68,11 @@ pub struct Assembler {
     sets: ParameterSets,
     profile_level: Option<ProfileLevel>,
     unit: Option<Unit>,
+    /// The unit that arrives in fragments: its first byte, and what has not been emitted yet.
     fragments: BytesMut,
     in_fragment: bool,
+    /// Whether the beginning of that unit was emitted.
+    cut: bool,
     waiting_for_key: bool,
     skipped: u64,
 }
@@ -55,9 +80,12 @@ pub struct Assembler {
 #[derive(Debug)]
 struct Unit {
     time: i64,
+    head: Option<Fragment>,
     nal_units: Vec<Bytes>,
     size: usize,
     damaged: bool,
+    /// Whether a part of it was emitted.
+    begun: bool,
 }
 
 /// What a NAL unit costs beside its bytes, so that a flood of tiny ones is bounded too.
@@ -75,6 +103,7 @@ impl Assembler {
             unit: None,
             fragments: BytesMut::new(),
             in_fragment: false,
+            cut: false,
             waiting_for_key: true,
             skipped: 0,
         }
@@ -108,9 +137,11 @@ impl Assembler {
         }
         self.unit.get_or_insert_with(|| Unit {
             time: packet.time,
+            head: None,
             nal_units: Vec::with_capacity(4),
             size: 0,
             damaged: packet.lost > 0,
+            begun: false,
         });
         self.split(packet.payload);
         if packet.marker && !self.in_fragment && self.has_slice() {
@@ -120,7 +151,7 @@ impl Assembler {
 
     fn has_slice(&self) -> bool {
         self.unit.as_ref().is_some_and(|unit| {
-            unit.nal_units
+            unit.begun || unit.nal_units
                 .iter()
                 .any(|nal| NalType::of(nal).is_some_and(NalType::is_slice))
                 || unit.damaged
@@ -172,6 +203,7 @@ impl Assembler {
             self.fragments
                 .extend_from_slice(&[indicator & 0xe0 | header & 0x1f]);
             self.in_fragment = true;
+            self.cut = false;
         } else if !self.in_fragment {
             // Joined in the middle: the rest of this picture is of no use.
             return self.damage();
@@ -182,9 +214,80 @@ impl Assembler {
         self.fragments.extend_from_slice(data);
         if end {
             self.in_fragment = false;
-            let nal = self.fragments.split().freeze();
-            self.add(nal);
+            let mut nal = self.fragments.split().freeze();
+            if !self.cut {
+                return self.add(nal);
+            }
+            let header = nal.get_u8();
+            if let Some(unit) = &mut self.unit
+                && !nal.is_empty()
+            {
+                unit.head = Some(Fragment {
+                    header,
+                    data: nal,
+                    starts: false,
+                    ends: true,
+                });
+            }
         }
+    }
+
+    /// What has arrived of a large picture, if that fills at least `least` payloads of `payload_max`
+    /// bytes: so that viewers need not wait for the rest. The unit that is under way is cut so that
+    /// payloads are full.
+    pub fn part(&mut self, least: usize, payload_max: usize) -> Option<AccessUnit> {
+        // A fragment has two bytes of headers, and the last one must not be empty.
+        let full = payload_max - 2;
+        let unit = self.unit.as_mut()?;
+        let under_way = self.fragments.len().saturating_sub(2) / full;
+        let waiting: usize = unit.nal_units.iter().map(Bytes::len).sum();
+        let is_slice = NalType::of(&self.fragments).is_some_and(NalType::is_slice);
+        let ready = under_way + waiting / full + usize::from(unit.head.is_some());
+        if ready < least.max(1) || unit.damaged || self.in_fragment && !is_slice {
+            return None;
+        }
+        let first = !unit.begun;
+        let mut random_access = false;
+        if first {
+            let open = self.in_fragment.then_some(&self.fragments[..]);
+            let has = |wanted| {
+                let units = unit.nal_units.iter().map(|nal| &nal[..]).chain(open);
+                { units }.any(|nal| NalType::of(nal) == Some(wanted))
+            };
+            random_access = has(NalType::IDR);
+            let is_unclear = !random_access && has(NalType::SPS);
+            if is_unclear || self.waiting_for_key && !random_access {
+                return None;
+            }
+            if random_access {
+                self.waiting_for_key = false;
+                complete(&mut unit.nal_units, &self.sets);
+            }
+        }
+        unit.begun = true;
+        let tail = (self.in_fragment && under_way > 0).then(|| {
+            let header = self.fragments[0];
+            let mut rest = BytesMut::from(&[header][..]);
+            let mut data = self.fragments.split_to(1 + under_way * full).freeze();
+            rest.extend_from_slice(&self.fragments);
+            self.fragments = rest;
+            data.advance(1);
+            let starts = !std::mem::replace(&mut self.cut, true);
+            Fragment {
+                header,
+                data,
+                starts,
+                ends: false,
+            }
+        });
+        Some(AccessUnit {
+            time: unit.time,
+            random_access,
+            part: Part { first, last: false },
+            head: unit.head.take(),
+            nal_units: std::mem::take(&mut unit.nal_units),
+            tail,
+        })
     }
 
     fn add(&mut self, nal: Bytes) {
@@ -225,43 +328,68 @@ impl Assembler {
         let Some(mut unit) = self.unit.take() else {
             return;
         };
+        if unit.begun {
+            if unit.damaged || unit.head.is_none() && unit.nal_units.is_empty() {
+                self.skipped += u64::from(unit.damaged);
+                return;
+            }
+            return emit(AccessUnit {
+                time: unit.time,
+                random_access: false,
+                part: Part {
+                    first: false,
+                    last: true,
+                },
+                head: unit.head,
+                nal_units: unit.nal_units,
+                tail: None,
+            });
+        }
         let has = |wanted| move |nal: &Bytes| NalType::of(nal) == Some(wanted);
         let mut slices = unit
             .nal_units
             .iter()
             .filter(|nal| NalType::of(nal).is_some_and(NalType::is_slice))
             .peekable();
-        let sps_in_band = unit.nal_units.iter().any(has(NalType::SPS));
-        let pps_in_band = unit.nal_units.iter().any(has(NalType::PPS));
         if slices.peek().is_none() && !unit.damaged {
             // Parameter sets alone: kept, and put before the next random access point.
             return;
         }
         // Cameras that never send an IDR picture refresh with an intra picture after its sets.
         let random_access = unit.nal_units.iter().any(has(NalType::IDR))
-            || sps_in_band && slices.all(|s| is_intra_slice(s));
+            || unit.nal_units.iter().any(has(NalType::SPS)) && slices.all(|s| is_intra_slice(s));
         if unit.damaged || self.waiting_for_key && !random_access {
             self.skipped += 1;
             return;
         }
         self.waiting_for_key = false;
         if random_access {
-            let mut front = Vec::new();
-            if !sps_in_band {
-                front.extend(self.sets.of_type(NalType::SPS).cloned());
-            }
-            if !pps_in_band {
-                front.extend(self.sets.of_type(NalType::PPS).cloned());
-            }
-            let at = usize::from(sps_in_band && !pps_in_band);
-            unit.nal_units.splice(at..at, front);
+            complete(&mut unit.nal_units, &self.sets);
         }
         emit(AccessUnit {
             time: unit.time,
             random_access,
+            part: Part::WHOLE,
+            head: None,
             nal_units: unit.nal_units,
+            tail: None,
         });
     }
+}
+
+/// Puts the parameter sets that a picture lacks before it.
+fn complete(nal_units: &mut Vec<Bytes>, sets: &ParameterSets) {
+    let has = |wanted| nal_units.iter().any(|nal| NalType::of(nal) == Some(wanted));
+    let (has_sps, has_pps) = (has(NalType::SPS), has(NalType::PPS));
+    let mut front = Vec::new();
+    if !has_sps {
+        front.extend(sets.of_type(NalType::SPS).cloned());
+    }
+    if !has_pps {
+        front.extend(sets.of_type(NalType::PPS).cloned());
+    }
+    let at = usize::from(has_sps && !has_pps);
+    nal_units.splice(at..at, front);
 }
 
 #[cfg(test)]
@@ -309,6 +437,73 @@ mod tests {
         assert_eq!(units[0].nal_units, [SPS, PPS, IDR]);
         assert!(units[0].random_access);
         assert_eq!(units[1].nal_units, [P]);
+    }
+
+    /// Fragments of a slice with `size` bytes after its header, each of 100 bytes.
+    fn fragments(time: i64, header: u8, size: usize) -> Vec<Packet> {
+        let data: Vec<u8> = (0..size).map(|i| i.to_le_bytes()[0] | 1).collect();
+        let count = size.div_ceil(100);
+        let parts = data.chunks(100).enumerate();
+        parts
+            .map(|(i, part)| {
+                let start = if i == 0 { 0x80 } else { 0 };
+                let end = if i + 1 == count { 0x40 } else { 0 };
+                let headers = [header & 0xe0 | 28, start | end | header & 0x1f];
+                packet(time, end != 0, &[&headers[..], part].concat())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_large_picture_is_handed_on_in_parts_that_make_up_the_whole() {
+        let mut assembler = knowing_sets();
+        let mut units = Vec::new();
+        for packet in fragments(0, 0x65, 5_000) {
+            assembler.push(packet, &mut |unit| units.push(unit));
+            units.extend(assembler.part(10, 102));
+        }
+        let shape: Vec<_> = units
+            .iter()
+            .map(|unit| (unit.part.first, unit.part.last, unit.random_access, unit.nal_units.len()))
+            .collect();
+        assert_eq!(shape[0], (true, false, true, 2));
+        assert_eq!(shape[1], (false, false, false, 0));
+        assert_eq!(shape.last(), Some(&(false, true, false, 0)));
+        assert_eq!(shape.len(), 5);
+        let pieces: Vec<_> = units.iter().flat_map(|u| u.head.iter().chain(&u.tail)).collect();
+        assert!(pieces.iter().all(|piece| piece.header == 0x65 && !piece.data.is_empty()));
+        let starts: Vec<_> = pieces.iter().map(|piece| (piece.starts, piece.ends)).collect();
+        assert_eq!(starts.first(), Some(&(true, false)));
+        assert_eq!(starts.last(), Some(&(false, true)));
+        let whole: Vec<u8> = pieces.iter().flat_map(|piece| piece.data.iter().copied()).collect();
+        let sent: Vec<u8> = (0..5_000_usize).map(|i| i.to_le_bytes()[0] | 1).collect();
+        assert_eq!(whole, sent);
+        let next = assemble(&mut assembler, vec![packet(9, true, P)]);
+        assert_eq!((next[0].part, &next[0].nal_units[..]), (Part::WHOLE, &[Bytes::from_static(P)][..]));
+    }
+
+    #[test]
+    fn a_loss_in_the_middle_ends_a_picture_of_which_a_part_is_out() {
+        let mut assembler = knowing_sets();
+        let mut packets = fragments(0, 0x65, 3_000);
+        packets[20].lost = 1;
+        let mut units = Vec::new();
+        for packet in packets.into_iter().chain([packet(9, true, P), packet(18, true, IDR)]) {
+            assembler.push(packet, &mut |unit| units.push(unit));
+            units.extend(assembler.part(10, 102));
+        }
+        let shape: Vec<_> = units.iter().map(|unit| (unit.time, unit.part.first)).collect();
+        assert_eq!(shape, [(0, true), (18, true)]);
+        assert_eq!(assembler.take_skipped(), 2);
+    }
+
+    #[test]
+    fn what_cannot_be_decoded_is_not_handed_on_in_parts_either() {
+        let mut assembler = knowing_sets();
+        for packet in fragments(0, 0x41, 3_000) {
+            assembler.push(packet, &mut |unit| panic!("{unit:?}"));
+            assert_eq!(assembler.part(1, 102), None);
+        }
     }
 
     #[test]

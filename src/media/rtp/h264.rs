@@ -4,6 +4,8 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::media::h264::{AccessUnit, Fragment};
+
 /// NAL unit types of the two payload structures in use ([RFC 6184 §5.2]).
 ///
 /// [RFC 6184 §5.2]: https://datatracker.ietf.org/doc/html/rfc6184#section-5.2
@@ -22,6 +24,25 @@ const FU_HEADERS: usize = 2;
 #[must_use]
 pub fn cut_access_unit(nal_units: &[Bytes], payload_max: usize) -> Box<[Bytes]> {
     let mut payloads = Vec::new();
+    cut(nal_units, payload_max, &mut payloads);
+    payloads.into_boxed_slice()
+}
+
+/// The same for an access unit, or a part of one, with the pieces of units at its ends.
+#[must_use]
+pub fn cut_part(unit: &AccessUnit, payload_max: usize) -> Box<[Bytes]> {
+    let mut payloads = Vec::new();
+    if let Some(fragment) = &unit.head {
+        cut_fragment(fragment, payload_max, &mut payloads);
+    }
+    cut(&unit.nal_units, payload_max, &mut payloads);
+    if let Some(fragment) = &unit.tail {
+        cut_fragment(fragment, payload_max, &mut payloads);
+    }
+    payloads.into_boxed_slice()
+}
+
+fn cut(nal_units: &[Bytes], payload_max: usize, payloads: &mut Vec<Bytes>) {
     let mut rest = nal_units;
     while let Some(first) = rest.first() {
         let together = count_that_fit(rest, payload_max);
@@ -30,11 +51,16 @@ pub fn cut_access_unit(nal_units: &[Bytes], payload_max: usize) -> Box<[Bytes]> 
         } else if first.len() <= payload_max {
             payloads.push(first.clone());
         } else {
-            fragment(first, payload_max, &mut payloads);
+            let whole = Fragment {
+                header: first[0],
+                data: first.slice(1..),
+                starts: true,
+                ends: true,
+            };
+            cut_fragment(&whole, payload_max, payloads);
         }
         rest = &rest[together.max(1)..];
     }
-    payloads.into_boxed_slice()
 }
 
 /// How many of the first units fit in one STAP-A.
@@ -71,14 +97,19 @@ fn aggregate(nal_units: &[Bytes]) -> Bytes {
 }
 
 /// FU-As of equal size, the last one perhaps shorter, all in one allocation.
-fn fragment(nal: &Bytes, payload_max: usize, payloads: &mut Vec<Bytes>) {
-    let (header, data) = (nal[0], &nal[1..]);
+fn cut_fragment(fragment: &Fragment, payload_max: usize, payloads: &mut Vec<Bytes>) {
+    let Fragment {
+        header,
+        data,
+        starts,
+        ends,
+    } = fragment;
     let count = data.len().div_ceil(payload_max - FU_HEADERS);
-    let size = data.len().div_ceil(count);
+    let size = data.len().div_ceil(count.max(1)).max(1);
     let mut buffer = BytesMut::with_capacity(data.len() + count * FU_HEADERS);
     for (i, part) in data.chunks(size).enumerate() {
-        let start = if i == 0 { 0x80 } else { 0 };
-        let end = if (i + 1) * size >= data.len() {
+        let start = if i == 0 && *starts { 0x80 } else { 0 };
+        let end = if (i + 1) * size >= data.len() && *ends {
             0x40
         } else {
             0
@@ -130,6 +161,28 @@ mod tests {
             );
             assert_eq!(rebuilt(&payloads), units, "{size}");
         }
+    }
+
+    #[test]
+    fn a_picture_in_parts_is_rebuilt_too() {
+        let idr = nal(0x65, 20_000);
+        let mut assembler = Assembler::new(ParameterSets::default());
+        let mut payloads = Vec::new();
+        let cut = |unit: &AccessUnit| cut_part(unit, 100).into_vec();
+        let sent = [nal(0x67, 12), nal(0x68, 5), idr];
+        let all = cut_access_unit(&sent, 300);
+        for (i, payload) in all.iter().enumerate() {
+            let packet = Packet {
+                time: 0,
+                marker: i + 1 == all.len(),
+                lost: 0,
+                payload: payload.clone(),
+            };
+            assembler.push(packet, &mut |unit| payloads.extend(cut(&unit)));
+            payloads.extend(assembler.part(8, 100).iter().flat_map(cut));
+        }
+        assert!(payloads.iter().all(|p| p.len() <= 100));
+        assert_eq!(rebuilt(&payloads), sent);
     }
 
     #[test]

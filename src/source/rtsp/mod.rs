@@ -20,6 +20,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use tokio::{
     net::TcpStream,
     time::{Instant, timeout, timeout_at},
@@ -249,7 +250,15 @@ impl Rtsp {
             (opened_by, "the first packet", OPEN_LIMIT);
         loop {
             let next = next_packet(session, &routes, ends.camera, &mut buffer);
-            match timeout_at(silent_at, next).await {
+            let mut next = std::pin::pin!(next);
+            let arrived = match next.as_mut().now_or_never() {
+                Some(arrived) => Ok(arrived),
+                None => {
+                    ingest.dry(out);
+                    timeout_at(silent_at, next).await
+                }
+            };
+            match arrived {
                 Ok(Ok(Some(arrived))) => {
                     if ingest.take(&arrived, out) {
                         (waiting_for, limit) = ("media", SILENCE_LIMIT);

@@ -1,8 +1,9 @@
 //! [`Estimate`]: what a viewer's path takes, by what the viewer reports, and which pictures are left out
 //! when that is less than the camera sends.
 //!
-//! A path that takes everything is never measured: there is no limit until two reports in a row say
-//! that there is one. Loss alone, as on a bad radio link, is repaired and sets none below a tenth.
+//! A path that takes everything is never measured, and browsers guess low for many seconds. So their
+//! guesses count only while there are signs of a path that is full: heavy loss, or packets that wait
+//! in a queue. Loss alone, as on a bad radio link, is repaired and sets no limit below a tenth.
 
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,8 @@ const LOSS_FINE: f64 = 0.02;
 /// Packets that wait so much longer than others wait in a queue that grows.
 const QUEUE_MAX: Duration = Duration::from_millis(250);
 const QUEUE_FINE: Duration = Duration::from_millis(60);
+/// How long a sign of a full path is believed.
+const SIGN: Duration = Duration::from_secs(3);
 /// How fast a limit is lifted, per second.
 const GROWTH: f64 = 1.15;
 /// The lowest limit: sound, and a key frame now and then.
@@ -39,6 +42,10 @@ pub struct Estimate {
     /// Complaints in a row.
     complaints: u32,
     raised: Instant,
+    /// When there was last a sign of a full path.
+    sign: Option<Instant>,
+    /// The shortest round trip of late, and when it was seen.
+    shortest_trip: Option<(Duration, Instant)>,
     /// The shortest way of late, in microseconds between the two clocks, and when it was seen.
     shortest: Option<(i64, Instant)>,
 }
@@ -56,6 +63,8 @@ impl Estimate {
             rate: 0.0,
             complaints: 0,
             raised: now,
+            sign: None,
+            shortest_trip: None,
             shortest: None,
         }
     }
@@ -100,15 +109,25 @@ impl Estimate {
     /// The viewer's own estimate.
     pub fn bitrate(&mut self, now: Instant, bits_per_second: f32) {
         let told = f64::from(bits_per_second);
-        if told < self.rate * TOO_SLOW || self.limit.is_some() {
+        let is_full = self.sign.is_some_and(|sign| sign + SIGN > now);
+        if is_full && told < self.limit.unwrap_or(self.rate * TOO_SLOW) {
             self.complain(now, told);
-        } else {
-            self.complaints = 0;
         }
-        if let Some(limit) = self.limit
-            && told > limit
-        {
-            self.relax(now);
+    }
+
+    /// A round trip, by a report of the viewer.
+    pub fn round_trip(&mut self, now: Instant, trip: Duration) {
+        let shortest = match self.shortest_trip {
+            Some((shortest, seen)) if seen + WINDOW * 30 > now && shortest <= trip => shortest,
+            _ => {
+                self.shortest_trip = Some((trip, now));
+                trip
+            }
+        };
+        if trip - shortest > QUEUE_MAX {
+            self.sign = Some(now);
+            // Until the queue is shorter, less than it takes.
+            self.complain(now, self.limit.unwrap_or(self.rate) * TOO_SLOW);
         }
     }
 
@@ -116,6 +135,7 @@ impl Estimate {
     pub fn loss(&mut self, now: Instant, fraction: u8) {
         let lost = f64::from(fraction) / 256.0;
         if lost > LOSS_MAX {
+            self.sign = Some(now);
             self.complain(now, self.rate * (1.0 - lost));
         } else if lost < LOSS_FINE {
             self.relax(now);
@@ -223,7 +243,8 @@ mod tests {
         let mut now = Instant::now();
         let mut estimate = Estimate::new(now);
         send(&mut estimate, &mut now, 3);
-        estimate.bitrate(now, 1e6);
+        estimate.round_trip(now, Duration::from_millis(40));
+        estimate.round_trip(now, Duration::from_millis(400));
         estimate.bitrate(now, 1e6);
         assert_eq!(estimate.limit(), Some(1e6));
         let mut sent = 0;

@@ -11,6 +11,7 @@ use crate::{
     webrtc::{
         arena::Arena,
         extension::{Extensions, Stamps},
+        feedback::Reception,
         history::{Entry, History, Packet},
         ice::Path,
         negotiate::Sending,
@@ -133,6 +134,8 @@ pub struct Lane {
     packets: u64,
     octets: u64,
     reported: Option<Duration>,
+    /// The last report's middle 32 bits of NTP time, and when it was sent.
+    last_report: Option<(u32, Instant)>,
 }
 
 impl Lane {
@@ -164,6 +167,7 @@ impl Lane {
             packets: 0,
             octets: 0,
             reported: None,
+            last_report: None,
         }
     }
 
@@ -341,7 +345,12 @@ impl Lane {
 
     /// A sender report that belongs with `frame`, if it is time for one. `hub_start` is the wall
     /// time at which the hub's clock began.
-    pub fn report(&mut self, frame: &Frame, hub_start: SystemTime) -> Option<Report> {
+    pub fn report(
+        &mut self,
+        frame: &Frame,
+        hub_start: SystemTime,
+        now: Instant,
+    ) -> Option<Report> {
         let due = self
             .reported
             .is_none_or(|last| frame.captured >= last + REPORT_INTERVAL || frame.captured < last);
@@ -349,12 +358,24 @@ impl Lane {
             return None;
         }
         self.reported = Some(frame.captured);
+        let ntp = ntp(hub_start + frame.captured);
+        self.last_report = Some((low_word(ntp >> 16), now));
         Some(Report {
-            ntp: ntp(hub_start + frame.captured),
+            ntp,
             timestamp: self.timestamp(frame.time),
             packets: low_word(self.packets),
             octets: low_word(self.octets),
         })
+    }
+
+    /// The round trip of the last sender report, if `reception` answers that one.
+    #[must_use]
+    pub fn round_trip(&self, now: Instant, reception: &Reception) -> Option<Duration> {
+        let (report, sent) = self.last_report?;
+        let held = Duration::from_secs(1) * reception.delay / 65_536;
+        (report == reception.last_report)
+            .then(|| now.saturating_duration_since(sent).checked_sub(held))
+            .flatten()
     }
 
     /// Packets and payload bytes sent until now, those sent again not counted.
@@ -616,11 +637,12 @@ mod tests {
             packets(|out| lane.send(&history, 1, out));
         }
         let start = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        let a = video.report(&frame(500), start).unwrap();
-        let b = audio.report(&frame(500), start).unwrap();
+        let now = Instant::now();
+        let a = video.report(&frame(500), start, now).unwrap();
+        let b = audio.report(&frame(500), start, now).unwrap();
         assert_eq!(a.ntp, b.ntp);
         assert_eq!(a.ntp >> 32, 1_700_000_000 + NTP_EPOCH);
-        assert!(video.report(&frame(1_499), start).is_none());
-        assert!(video.report(&frame(1_500), start).is_some());
+        assert!(video.report(&frame(1_499), start, now).is_none());
+        assert!(video.report(&frame(1_500), start, now).is_some());
     }
 }

@@ -273,14 +273,19 @@ impl Viewer {
                     .collect();
                 self.estimate.arrivals(step.now, step.epoch, &arrived);
             }
-            Feedback::Reception(reception) => self.reception(step.now, reception),
+            Feedback::Reception(reception) => self.reception(step, reception),
         }
     }
 
-    fn reception(&mut self, now: Instant, reception: Reception) {
+    fn reception(&mut self, step: &Step<'_>, reception: Reception) {
+        let now = step.now;
         let Some(lane) = self.lanes.iter().find(|lane| lane.ssrc == reception.ssrc) else {
             return;
         };
+        if let Some(trip) = lane.round_trip(now, &reception) {
+            self.status.rtt = Some(trip);
+            self.estimate.round_trip(now, trip);
+        }
         if lane.kind() == Kind::Video || self.lanes.len() == 1 {
             self.status.loss = f32::from(reception.fraction_lost) / 256.0;
             let rate = f64::from(lane.codec.clock_rate());
@@ -346,7 +351,7 @@ impl Viewer {
         if frame.part.last {
             self.count_frames(step.now, frame.codec, 1);
         }
-        if let Some(report) = self.lanes[place].report(frame, step.hub_start) {
+        if let Some(report) = self.lanes[place].report(frame, step.hub_start, step.now) {
             let ssrc = self.lanes[place].ssrc;
             if let Some(compound) = feedback::sender_report(ssrc, report, STREAM)
                 && let (Some(keys), Some(path)) = (&mut self.keys, self.selected)
@@ -522,7 +527,7 @@ impl Viewer {
     }
 
     fn publish(&mut self) {
-        self.status.rtt = self.ice.rtt();
+        self.status.rtt = self.ice.rtt().or(self.status.rtt);
         self.status.limit = self.estimate.limit();
         let sent = self.lanes.iter().map(Lane::sent);
         (self.status.packets, self.status.bytes) =

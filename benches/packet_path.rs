@@ -132,7 +132,6 @@ fn fan_out(c: &mut Criterion) {
                 .map(|address| Viewer::new(Profile::Gcm, &camera, address))
                 .collect();
             let mut arena = Arena::default();
-            let before = network.dropped();
             group.throughput(Throughput::Elements(
                 (count * camera.payloads().len()) as u64,
             ));
@@ -143,12 +142,9 @@ fn fan_out(c: &mut Criterion) {
                         publish(viewer, &camera, sending, &mut arena, &mut network);
                     }
                 });
+                let reached = network.reached();
+                assert!(reached == count || matches!(sending, Sending::Nowhere));
             });
-            assert_eq!(
-                network.dropped(),
-                before,
-                "what was not sent was not measured"
-            );
         }
         group.finish();
     }

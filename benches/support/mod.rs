@@ -3,11 +3,12 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, UdpSocket},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use futures::FutureExt;
 use porthole::{
     base::Tasks,
     config::{Config, Layer, Listen, MediaListen},
@@ -53,6 +54,9 @@ fn track() -> Track {
 pub(crate) struct Camera {
     pub(crate) history: History,
     next: Frame,
+    epoch: Instant,
+    /// When the last picture was taken.
+    taken: Instant,
 }
 
 impl Camera {
@@ -68,6 +72,8 @@ impl Camera {
                 part: Part::WHOLE,
                 payloads: cut_access_unit(&access_unit(PICTURE), PAYLOAD_MAX).into(),
             },
+            epoch: Instant::now(),
+            taken: Instant::now(),
         };
         // As long as packets are kept, and longer: the history neither grows nor shrinks then.
         for _ in 0..100 {
@@ -80,6 +86,7 @@ impl Camera {
     pub(crate) fn take_picture(&mut self) {
         self.history.push(&Arc::new(self.picture()));
         self.next.time.0 += STEP;
+        self.taken = Instant::now();
     }
 
     /// The next picture.
@@ -99,7 +106,6 @@ pub(crate) struct Viewer {
     sealer: Sealer,
     stamps: Stamps,
     path: Path,
-    epoch: Instant,
 }
 
 impl Viewer {
@@ -132,13 +138,12 @@ impl Viewer {
                 remote,
                 local: Some(Ipv4Addr::LOCALHOST.into()),
             },
-            epoch: Instant::now(),
         }
     }
 
     /// Writes and seals up to `limit` packets that the viewer has not had; gives how many.
     pub(crate) fn send(&mut self, camera: &Camera, limit: u64, arena: &mut Arena) -> u64 {
-        self.stamps.set(Instant::now(), self.epoch);
+        self.stamps.set(camera.taken, camera.epoch);
         let mut out = Out {
             arena,
             sealer: &mut self.sealer,
@@ -166,70 +171,69 @@ impl Network {
             .enable_all()
             .build()
             .expect("a runtime can be built");
-        let config = Config {
-            media_listen: MediaListen {
-                at: Listen::At((Ipv4Addr::LOCALHOST, 0).into()),
-                is_default: false,
-            },
-            ..Config::from_layers([Layer::default()]).expect("the defaults are valid")
-        };
-        let guard = runtime.enter();
-        let tasks = Tasks::on_current_runtime();
-        let sockets = Sockets::bind(config.media_listen).expect("a port is free");
-        let addresses = Addresses::new(&config);
-        let (relays, relayed) = Relays::start(&config, &tasks, &addresses).expect("no relays");
-        let port = Port::start(sockets, relays, relayed, &addresses, &tasks)
-            .expect("the runtime takes the sockets");
-        drop(guard);
-        let browser = |_| {
-            let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-            let smallest = SockRef::from(&socket).set_recv_buffer_size(1);
-            smallest.expect("the kernel raises it to its minimum");
-            socket
-        };
-        let mut network = Self {
+        let browsers: Vec<_> = (0..browsers).map(|_| browser()).collect();
+        let port = runtime.block_on(start(&browsers[0]));
+        Self {
             port,
             full: Vec::new(),
-            browsers: (0..browsers).map(browser).collect(),
+            browsers,
             _runtime: runtime,
-        };
-        network.wait_until_writable();
-        network
-    }
-
-    /// The runtime has yet to hear from the kernel that the socket takes packets.
-    fn wait_until_writable(&mut self) {
-        let mut arena = Arena::default();
-        let path = Path {
-            transport: Transport::Udp,
-            remote: self.addresses().next().expect("there is a browser"),
-            local: None,
-        };
-        loop {
-            let before = self.dropped();
-            arena.datagram(path, &[0]);
-            self.send(&mut arena);
-            if self.dropped() == before {
-                return;
-            }
-            std::thread::yield_now();
         }
     }
 
     /// Where the browsers are.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.browsers
-            .iter()
-            .map(|browser| browser.local_addr().expect("it is bound"))
+        self.browsers.iter().map(address)
     }
 
     /// Sends what is in `arena`, and empties it.
     pub(crate) fn send(&mut self, arena: &mut Arena) {
-        self.port.send(arena, &mut self.full);
+        let sent = self.port.send(arena, &mut self.full).now_or_never();
+        sent.expect("the loopback interface is never full");
     }
 
-    /// Batches that our own socket did not take.
-    pub(crate) fn dropped(&self) -> u64 {
-        self.port.dropped.load(Ordering::Relaxed)
+    /// How many browsers something has come to since they were asked last.
+    pub(crate) fn reached(&self) -> usize {
+        let came = |browser: &&UdpSocket| browser.recv(&mut [0; 2_000]).is_ok();
+        self.browsers.iter().filter(came).count()
     }
+}
+
+fn browser() -> UdpSocket {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    let smallest = SockRef::from(&socket).set_recv_buffer_size(1);
+    smallest.expect("the kernel raises it to its minimum");
+    socket.set_nonblocking(true).expect("it is a socket");
+    socket
+}
+
+fn address(browser: &UdpSocket) -> SocketAddr {
+    browser.local_addr().expect("it is bound")
+}
+
+async fn start(browser: &UdpSocket) -> Arc<Port> {
+    let config = Config {
+        media_listen: MediaListen {
+            at: Listen::At((Ipv4Addr::LOCALHOST, 0).into()),
+            is_default: false,
+        },
+        ..Config::from_layers([Layer::default()]).expect("the defaults are valid")
+    };
+    let tasks = Tasks::on_current_runtime();
+    let sockets = Sockets::bind(config.media_listen).expect("a port is free");
+    let addresses = Addresses::new(&config);
+    let (relays, relayed) = Relays::start(&config, &tasks, &addresses).expect("there are none");
+    let port = Port::start(sockets, relays, relayed, &addresses, &tasks)
+        .expect("the runtime takes the sockets");
+    // The first time waits until the runtime has heard from the kernel that there is room.
+    let mut arena = Arena::default();
+    let path = Path {
+        transport: Transport::Udp,
+        remote: address(browser),
+        local: None,
+    };
+    arena.datagram(path, &[0]);
+    port.send(&mut arena, &mut Vec::new()).await;
+    browser.recv(&mut [0]).expect("it was sent");
+    port
 }

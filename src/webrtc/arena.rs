@@ -30,6 +30,8 @@ pub struct Arena {
     pub bytes: Vec<u8>,
     batches: Vec<Batch>,
     start: usize,
+    /// Batches that were sent.
+    done: usize,
 }
 
 impl Arena {
@@ -90,7 +92,29 @@ impl Arena {
     /// What is to be sent, in order.
     #[must_use]
     pub fn batches(&self) -> &[Batch] {
-        &self.batches
+        &self.batches[self.done..]
+    }
+
+    /// The next batch to send, and its packets.
+    #[must_use]
+    pub fn next(&self) -> Option<(&Batch, &[u8])> {
+        let batch = self.batches.get(self.done)?;
+        Some((batch, &self.bytes[batch.range.clone()]))
+    }
+
+    /// The first `bytes` of the next batch were sent.
+    pub fn sent(&mut self, bytes: usize) {
+        if let Some(batch) = self.batches.get_mut(self.done) {
+            batch.range.start += bytes;
+            if batch.range.is_empty() {
+                self.done += 1;
+            }
+        }
+    }
+
+    /// The next batch is not sent, nor what is left of it.
+    pub fn skip(&mut self) {
+        self.done += 1;
     }
 
     /// Forgets everything that was sent.
@@ -99,6 +123,7 @@ impl Arena {
         const KEPT: usize = 256 << 10;
         self.bytes.clear();
         self.batches.clear();
+        self.done = 0;
         self.bytes.shrink_to(KEPT);
     }
 }
@@ -154,6 +179,19 @@ mod tests {
             put(&mut arena, 1, 100);
         }
         assert_eq!(shapes(&arena), [(6_400, 100), (100, 100)]);
+    }
+
+    #[test]
+    fn what_was_sent_is_not_sent_again() {
+        let mut arena = Arena::default();
+        (0..4).for_each(|_| put(&mut arena, 1, 100));
+        put(&mut arena, 2, 100);
+        arena.sent(300);
+        assert_eq!(arena.next().map(|(batch, bytes)| (batch.segment, bytes.len())), Some((100, 100)));
+        arena.sent(100);
+        assert_eq!(arena.next().map(|(batch, _)| batch.path), Some(path(2)));
+        arena.skip();
+        assert!(arena.next().is_none());
     }
 
     #[test]

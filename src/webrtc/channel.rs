@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use rtc_sctp::{
-    Association, DatagramEvent, Endpoint, EndpointConfig, Event, Payload,
+    Association, AssociationHandle, DatagramEvent, Endpoint, EndpointConfig, Event, Payload,
     PayloadProtocolIdentifier, ServerConfig, StreamEvent, StreamId, TransportConfig,
 };
 use rtc_shared::TransportProtocol;
@@ -28,6 +28,10 @@ const MESSAGES_MAX: usize = 64;
 /// What a browser may have on the way to us.
 const BUFFER: u32 = 64 << 10;
 
+/// Times that a browser may ask for an association; each costs memory for as long as it watches.
+const ASKED_MAX: u8 = 32;
+/// RFC 9260 §3.2: the chunk that asks for one, after the 12 bytes of the packet's header.
+const INIT: u8 = 1;
 /// RFC 8832 §5: message types of the protocol that opens channels.
 const OPEN: u8 = 3;
 const ACK: u8 = 2;
@@ -45,7 +49,9 @@ static ENDPOINT: LazyLock<Arc<EndpointConfig>> = LazyLock::new(Arc::default);
 /// The data channels of one browser.
 pub struct Channels {
     endpoint: Endpoint,
-    association: Option<Box<Association>>,
+    association: Option<(AssociationHandle, Box<Association>)>,
+    /// Times that a browser has asked for an association.
+    asked: u8,
     outgoing: VecDeque<Bytes>,
 }
 
@@ -67,6 +73,7 @@ impl Default for Channels {
                 Some(Arc::clone(&SERVER)),
             ),
             association: None,
+            asked: 0,
             outgoing: VecDeque::new(),
         }
     }
@@ -75,13 +82,23 @@ impl Default for Channels {
 impl Channels {
     /// Takes an SCTP packet.
     pub fn handle(&mut self, now: Instant, packet: Bytes) {
+        if self.asked >= ASKED_MAX && packet.get(12) == Some(&INIT) {
+            return;
+        }
         match self.endpoint.handle(now, NOWHERE, None, packet) {
-            Some((_, DatagramEvent::NewAssociation(association))) => {
-                // A browser has one; another one is not answered.
-                self.association.get_or_insert_with(|| Box::new(association));
+            Some((handle, DatagramEvent::NewAssociation(new))) => {
+                self.asked += 1;
+                // A browser has one. That it asks again means that our answer was lost.
+                let replaced = self.association.as_ref();
+                if replaced.is_none_or(|(_, old)| old.is_handshaking() || old.is_closed()) {
+                    self.association = Some((handle, Box::new(new)));
+                    self.outgoing.clear();
+                }
             }
-            Some((_, DatagramEvent::AssociationEvent(event))) => {
-                if let Some(association) = &mut self.association {
+            Some((handle, DatagramEvent::AssociationEvent(event))) => {
+                if let Some((ours, association)) = &mut self.association
+                    && *ours == handle
+                {
                     association.handle_event(event);
                 }
             }
@@ -92,7 +109,7 @@ impl Channels {
 
     /// Acknowledges channels that are opened and drops what is said in them.
     fn drain(&mut self, now: Instant) {
-        let Some(association) = &mut self.association else {
+        let Some((_, association)) = &mut self.association else {
             return;
         };
         let mut readable = Vec::new();
@@ -115,7 +132,8 @@ impl Channels {
     /// The next SCTP packet to send, if any.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Bytes> {
         if self.outgoing.is_empty() {
-            let transmit = self.association.as_mut()?.poll_transmit(now)?;
+            let (_, association) = self.association.as_mut()?;
+            let transmit = association.poll_transmit(now)?;
             if let Payload::RawEncode(packets) = transmit.message {
                 self.outgoing.extend(packets);
             }
@@ -126,12 +144,12 @@ impl Channels {
     /// When [`Channels::handle_timeout`] is due.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.association.as_ref()?.poll_timeout()
+        self.association.as_ref()?.1.poll_timeout()
     }
 
     /// Sends again what was not acknowledged.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if let Some(association) = &mut self.association {
+        if let Some((_, association)) = &mut self.association {
             association.handle_timeout(now);
         }
         self.drain(now);

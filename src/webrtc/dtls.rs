@@ -4,6 +4,7 @@
 //! [RFC 5764]: https://datatracker.ietf.org/doc/html/rfc5764
 
 use std::{
+    collections::VecDeque,
     fmt::{self, Write as _},
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     sync::Arc,
@@ -27,6 +28,13 @@ use crate::{
 
 /// The endpoint tells peers apart by address. Ours has one, whose address changes with its path.
 const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1));
+/// Records that may be taken of one browser: a handshake has a dozen, each perhaps repeated.
+const RECORDS_MAX: usize = 256;
+/// Times that a flight is sent again by request.
+const REPEATS_MAX: u8 = 8;
+/// Content type of a handshake record, and the type of its first message (RFC 5246 §6.2.1, §7.4).
+const HANDSHAKE: u8 = 22;
+const CLIENT_HELLO: u8 = 1;
 /// What the exporter derives SRTP keys for (RFC 5764 §4.2).
 const EXPORTER: &str = "EXTRACTOR-dtls_srtp";
 
@@ -121,6 +129,12 @@ pub struct Dtls {
     fingerprint: String,
     endpoint: Option<Endpoint>,
     connected: bool,
+    /// Records taken until now that cost memory.
+    records: usize,
+    outgoing: VecDeque<BytesMut>,
+    /// Our last datagrams of the handshake, and how often they were sent again.
+    flight: Vec<BytesMut>,
+    repeats: u8,
 }
 
 impl fmt::Debug for Dtls {
@@ -140,11 +154,20 @@ impl Dtls {
             fingerprint,
             endpoint: None,
             connected: false,
+            records: 0,
+            outgoing: VecDeque::new(),
+            flight: Vec::new(),
+            repeats: 0,
         }
     }
 
     /// Takes a datagram from a path that ICE has validated. What is broken or forged is ignored.
     pub fn handle(&mut self, now: Instant, datagram: &[u8]) -> Vec<Event> {
+        let costly = costly_records(datagram, self.connected);
+        self.records = self.records.saturating_add(costly);
+        if costly > 0 && self.records > RECORDS_MAX {
+            return Vec::new();
+        }
         if self.endpoint.is_none() {
             let Some(profiles) = offered_profiles(datagram) else {
                 return Vec::new();
@@ -155,24 +178,57 @@ impl Dtls {
         let Some(endpoint) = &mut self.endpoint else {
             return Vec::new();
         };
-        let events = match endpoint.read(now, PEER, None, BytesMut::from(datagram)) {
-            Ok(events) => events,
+        let read = endpoint.read(now, PEER, None, BytesMut::from(datagram));
+        if !self.drain() && !self.connected && is_client_hello(datagram) {
+            // The endpoint takes a hello that it has seen for nothing, and stops its own timer.
+            self.repeat();
+        }
+        match read {
+            Ok(events) => events.into_iter().filter_map(|event| self.told(event)).collect(),
             Err(e) => {
                 tracing::debug!(error = %e, "DTLS record ignored");
-                return Vec::new();
+                Vec::new()
             }
+        }
+    }
+
+    /// Takes what the endpoint wants to send; whether there was anything.
+    fn drain(&mut self) -> bool {
+        let Some(endpoint) = &mut self.endpoint else {
+            return false;
         };
-        events.into_iter().filter_map(|event| self.told(event)).collect()
+        let fresh: Vec<_> =
+            std::iter::from_fn(|| endpoint.poll_transmit().map(|transmit| transmit.message))
+                .collect();
+        if fresh.is_empty() {
+            return false;
+        }
+        if !self.connected {
+            self.flight.clone_from(&fresh);
+            self.repeats = 0;
+        }
+        self.outgoing.extend(fresh);
+        true
+    }
+
+    /// Sends the last flight again: the browser says the same again, so it was lost.
+    fn repeat(&mut self) {
+        if self.repeats < REPEATS_MAX {
+            self.repeats += 1;
+            self.outgoing.extend(self.flight.iter().cloned());
+        }
     }
 
     fn told(&mut self, event: EndpointEvent) -> Option<Event> {
         match event {
             EndpointEvent::HandshakeComplete => {
                 self.connected = true;
+                self.flight = Vec::new();
                 Some(self.keys().map_or(Event::Refused, |keys| Event::Connected(Box::new(keys))))
             }
             EndpointEvent::ApplicationData(data) => Some(Event::Data(data.freeze())),
-            EndpointEvent::PeerClosed => Some(Event::Closed),
+            // Before the end of the handshake anybody can say it.
+            EndpointEvent::PeerClosed => self.connected.then_some(Event::Closed),
             _ => None,
         }
     }
@@ -203,6 +259,7 @@ impl Dtls {
             // Fails only before the end of the handshake, and after a goodbye.
             let _ = endpoint.write(now, PEER, data);
         }
+        self.drain();
     }
 
     /// Says goodbye.
@@ -210,11 +267,12 @@ impl Dtls {
         if let Some(endpoint) = &mut self.endpoint {
             endpoint.stop(now, PEER);
         }
+        self.drain();
     }
 
     /// The next datagram to send, if any.
     pub fn poll_transmit(&mut self) -> Option<BytesMut> {
-        Some(self.endpoint.as_mut()?.poll_transmit()?.message)
+        self.outgoing.pop_front()
     }
 
     /// When [`Dtls::handle_timeout`] is due.
@@ -229,7 +287,24 @@ impl Dtls {
         if let Some(endpoint) = &mut self.endpoint {
             let _ = endpoint.handle_timeout(PEER, now);
         }
+        self.drain();
     }
+}
+
+/// How many records of a datagram the endpoint keeps: those of a handshake for as long as it lives,
+/// and before the end of the handshake all. Its reassembly recurses over them.
+fn costly_records(mut rest: &[u8], connected: bool) -> usize {
+    let mut count = 0;
+    while let Some(head) = rest.first_chunk::<13>() {
+        count += usize::from(head[0] == HANDSHAKE || !connected);
+        let length = usize::from(u16::from_be_bytes([head[11], head[12]]));
+        rest = rest.get(13 + length..).unwrap_or_default();
+    }
+    count
+}
+
+fn is_client_hello(datagram: &[u8]) -> bool {
+    datagram.first() == Some(&HANDSHAKE) && datagram.get(13) == Some(&CLIENT_HELLO)
 }
 
 /// The profiles to agree on with the sender of this ClientHello, or none if it is none.
@@ -238,10 +313,8 @@ impl Dtls {
 /// So AES-GCM alone is offered to whoever takes it. If the extension is in a later fragment of the
 /// hello, the client's order decides.
 fn offered_profiles(datagram: &[u8]) -> Option<Vec<SrtpProtectionProfile>> {
-    const HANDSHAKE: u8 = 22;
-    const CLIENT_HELLO: u8 = 1;
     const GCM: [u8; 2] = [0, 7];
-    if datagram.first() != Some(&HANDSHAKE) || datagram.get(13) != Some(&CLIENT_HELLO) {
+    if !is_client_hello(datagram) {
         return None;
     }
     let profiles = use_srtp(datagram);
@@ -353,6 +426,45 @@ mod tests {
             let events = shake_hands(&mut client, &mut server);
             assert!(matches!(events[..], [Event::Closed]), "{events:?}");
         }
+    }
+
+    #[test]
+    fn a_lost_flight_is_sent_again_when_the_browser_asks_again() {
+        let (mut client, fingerprint) = client(vec![GCM]);
+        let mut server = Dtls::new(Arc::new(Identity::generate().unwrap()), fingerprint);
+        let now = Instant::now();
+        // The first hello is answered with a cookie, the second one with a flight, which is lost.
+        let mut hello = client.poll_transmit().unwrap().message;
+        server.handle(now, &hello);
+        while let Some(datagram) = server.poll_transmit() {
+            client.read(now, PEER, None, datagram).unwrap();
+        }
+        hello = client.poll_transmit().unwrap().message;
+        server.handle(now, &hello);
+        assert!(server.poll_transmit().is_some());
+        while server.poll_transmit().is_some() {}
+        server.handle(now, &hello);
+        while let Some(datagram) = server.poll_transmit() {
+            let _ = client.read(now, PEER, None, datagram);
+        }
+        let events = shake_hands(&mut client, &mut server);
+        assert!(matches!(events[..], [Event::Connected(_)]), "{events:?}");
+    }
+
+    #[test]
+    fn a_flood_of_records_is_taken_only_so_far() {
+        let (mut client, fingerprint) = client(vec![GCM]);
+        let mut server = Dtls::new(Arc::new(Identity::generate().unwrap()), fingerprint);
+        let now = Instant::now();
+        server.handle(now, &client.poll_transmit().unwrap().message);
+        // Fragments of one byte each: the endpoint would recurse over all of them.
+        let fragment = [
+            22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 9, 0, 13, 11, 0, 255, 255, 0, 0, 0, 0, 9, 0, 0, 1, 7,
+        ];
+        for _ in 0..100_000 {
+            server.handle(now, &fragment);
+        }
+        assert!(server.records > RECORDS_MAX && server.poll_transmit().is_some());
     }
 
     #[test]

@@ -6,11 +6,15 @@ use std::{
     num::NonZero,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 
 use crate::{
     base::{Error, ErrorKind, Tasks},
@@ -22,7 +26,7 @@ use crate::{
         answer::{self, LocalTransport, Streams},
         channel::Channels,
         dtls::{Dtls, Identity},
-        fan::{Event, Fan},
+        fan::{Event, Fan, Load, Place},
         ice::{Agent, Credentials, Path, RemoteCandidate, Transport},
         lane::Lane,
         negotiate::SectionPlan,
@@ -35,6 +39,9 @@ use crate::{
 
 /// Viewers of a camera that one task serves alone, before another one is started.
 const SHARE: usize = 32;
+
+/// How long a fan may take to accept a viewer, and to say goodbye to one.
+const JOIN_LIMIT: Duration = Duration::from_secs(1);
 
 /// The WebRTC side of the server. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -57,7 +64,7 @@ struct Inner {
 #[derive(Debug, Clone)]
 struct Handle {
     inbox: mpsc::Sender<Event>,
-    load: Arc<AtomicUsize>,
+    load: Load,
 }
 
 /// An offer, and what to answer it with.
@@ -168,14 +175,26 @@ impl Engine {
         let channels = plan.sections.contains(&SectionPlan::Data).then(Channels::default);
         let dtls = Dtls::new(Arc::clone(&inner.identity), transport.fingerprint);
         let (told, status) = watch::channel(Status::default());
+        let number = inner.viewers.fetch_add(1, Ordering::Relaxed);
         let viewer = Box::new(Viewer::new(now, ice, dtls, lanes, channels, told));
+        let name = local.ufrag.clone();
+        let (fan, place) = self.fan(hub)?;
         let joining = Event::Join {
-            viewer: inner.viewers.fetch_add(1, Ordering::Relaxed),
-            name: local.ufrag.clone(),
+            viewer: number,
+            name,
             state: viewer,
             hopes,
+            place,
         };
-        let session = self.join(hub, joining, status).await?;
+        let session = Session {
+            viewer: number,
+            fan: fan.inbox,
+            status,
+        };
+        timeout(JOIN_LIMIT, session.fan.send(joining))
+            .await
+            .map_err(|_| Error::new(ErrorKind::ResourceExhausted, "too many viewers; try again"))?
+            .map_err(|_| Error::new(ErrorKind::Cancelled, "the camera was closed meanwhile"))?;
         let local = LocalTransport {
             ufrag: local.ufrag,
             password: local.password,
@@ -192,54 +211,30 @@ impl Engine {
 }
 
 impl Engine {
-    /// Gives a viewer to a fan of `hub`.
-    async fn join(
-        &self,
-        hub: &Hub,
-        mut joining: Event,
-        status: watch::Receiver<Status>,
-    ) -> Result<Session, Error> {
-        // A fan that ends at this moment takes nobody any more; a new one does.
-        for _ in 0..3 {
-            let handle = self.fan(hub);
-            let viewer = joining.viewer();
-            match handle.inbox.send(joining).await {
-                Ok(()) => {
-                    handle.load.fetch_add(1, Ordering::Relaxed);
-                    return Ok(Session {
-                        viewer,
-                        fan: handle.inbox,
-                        status,
-                    });
-                }
-                Err(mpsc::error::SendError(back)) => joining = back,
-            }
-        }
-        Err(Error::new(ErrorKind::Cancelled, "the camera was closed meanwhile"))
-    }
-
-    /// The fan that a new viewer of `hub` goes to.
-    fn fan(&self, hub: &Hub) -> Handle {
+    /// The fan that a new viewer of `hub` goes to, and its place there.
+    fn fan(&self, hub: &Hub) -> Result<(Handle, Place), Error> {
         let inner = &self.inner;
         // Nothing panics between two changes that belong together.
         let mut fans = inner.fans.lock().unwrap_or_else(PoisonError::into_inner);
         fans.retain(|_, of_hub| {
-            of_hub.retain(|handle| !handle.inbox.is_closed());
+            of_hub.retain(|handle| handle.load.get().is_some() && !handle.inbox.is_closed());
             !of_hub.is_empty()
         });
         let of_hub = fans.entry(hub.id()).or_default();
-        let load = |handle: &&Handle| handle.load.load(Ordering::Relaxed);
+        let load = |handle: &&Handle| handle.load.get().unwrap_or(usize::MAX);
         if let Some(least) = of_hub.iter().min_by_key(load)
             && (load(&least) < SHARE || of_hub.len() >= inner.fans_max)
+            && let Some(place) = least.load.enter()
         {
-            return least.clone();
+            return Ok((least.clone(), place));
         }
-        let load = Arc::new(AtomicUsize::new(0));
-        let (fan, inbox) = Fan::new(hub.clone(), Arc::clone(&inner.port), Arc::clone(&load));
+        let load = Load::default();
+        let (fan, inbox) = Fan::new(hub.clone(), Arc::clone(&inner.port), load.clone());
+        let place = load.enter().ok_or_else(|| Error::new(ErrorKind::Internal, "a fan is closed"))?;
         let handle = Handle { inbox, load };
         of_hub.push(handle.clone());
         inner.tasks.spawn("fan", fan.run(inner.tasks.stop().clone()));
-        handle
+        Ok((handle, place))
     }
 }
 
@@ -270,9 +265,13 @@ impl Session {
         let event = Event::Leave {
             viewer: self.viewer,
         };
-        if self.fan.send(event).await.is_ok() {
-            self.ended().await;
-        }
+        let goodbye = async {
+            if self.fan.send(event).await.is_ok() {
+                self.ended().await;
+            }
+        };
+        // A fan that is too busy finds out by itself that nobody asks any more.
+        let _ = timeout(JOIN_LIMIT, goodbye).await;
     }
 }
 

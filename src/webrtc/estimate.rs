@@ -24,6 +24,16 @@ const GROWTH: f64 = 1.15;
 const FLOOR: f64 = 64_000.0;
 /// Over which time rates are measured.
 const WINDOW: Duration = Duration::from_secs(1);
+/// What is remembered of a loss after a report without one.
+const FADING: f64 = 0.8;
+/// Loss for which pictures are held back, and for which they are held back longer.
+const LOSS_SEEN: f64 = 0.003;
+const LOSS_OFTEN: f64 = 0.03;
+/// How long a browser takes to see that a packet is missing, and to ask again if nothing came.
+const SEEN_AFTER: Duration = Duration::from_millis(60);
+const ASKS_AGAIN: Duration = Duration::from_millis(120);
+/// Packets of which the loss is a measure.
+const PACKETS_MIN: u32 = 50;
 /// How much may be sent at once after a pause.
 const DEPTH: f64 = 0.5;
 
@@ -44,6 +54,10 @@ pub struct Estimate {
     raised: Instant,
     /// When there was last a sign of a full path.
     sign: Option<Instant>,
+    /// Part of the packets lost, as it was of late.
+    lost: f64,
+    /// The last report that was heeded: when, packets lost, highest sequence number.
+    reported: Option<(Instant, u32, u32)>,
     /// The shortest round trip of late, and when it was seen.
     shortest_trip: Option<(Duration, Instant)>,
     /// The shortest way of late, in microseconds between the two clocks, and when it was seen.
@@ -64,6 +78,8 @@ impl Estimate {
             complaints: 0,
             raised: now,
             sign: None,
+            lost: 0.0,
+            reported: None,
             shortest_trip: None,
             shortest: None,
         }
@@ -75,10 +91,15 @@ impl Estimate {
         self.limit
     }
 
-    /// Bits per second sent of late.
+    /// How long pictures should be held back so that lost packets come in time, with a round trip of
+    /// `rtt`: nothing where nothing is lost; else for one request that is lost too, or two.
     #[must_use]
-    pub fn rate(&self) -> f64 {
-        self.rate
+    pub fn hold_back(&self, rtt: Duration) -> Duration {
+        if self.lost < LOSS_SEEN {
+            return Duration::ZERO;
+        }
+        let rounds = if self.lost < LOSS_OFTEN { 1 } else { 2 };
+        SEEN_AFTER + rtt + ASKS_AGAIN.max(rtt) * rounds
     }
 
     /// This much was sent.
@@ -131,9 +152,20 @@ impl Estimate {
         }
     }
 
-    /// A receiver report's fraction lost, of 256.
-    pub fn loss(&mut self, now: Instant, fraction: u8) {
-        let lost = f64::from(fraction) / 256.0;
+    /// A receiver report: packets lost until now, and the highest sequence number. Browsers report
+    /// whenever they have something to ask, so a single report may be about a handful of packets.
+    pub fn loss(&mut self, now: Instant, total: u32, highest: u32) {
+        let Some((since, lost_before, highest_before)) = self.reported else {
+            self.reported = Some((now, total, highest));
+            return;
+        };
+        let packets = highest.wrapping_sub(highest_before);
+        if since + WINDOW > now || packets < PACKETS_MIN {
+            return;
+        }
+        self.reported = Some((now, total, highest));
+        let lost = f64::from(total.saturating_sub(lost_before)) / f64::from(packets);
+        self.lost = lost.max(self.lost * FADING);
         if lost > LOSS_MAX {
             self.sign = Some(now);
             self.complain(now, self.rate * (1.0 - lost));
@@ -173,6 +205,9 @@ impl Estimate {
     }
 
     fn complain(&mut self, now: Instant, told: f64) {
+        if self.rate == 0.0 {
+            return;
+        }
         self.complaints += 1;
         if self.limit.is_none() {
             if self.complaints < 2 {
@@ -180,6 +215,7 @@ impl Estimate {
             }
             self.credit = 0.0;
             self.credited = now;
+            tracing::debug!(limit = told, rate = self.rate, "a viewer's path is full");
         }
         self.raised = now;
         self.limit = Some(told.max(FLOOR));
@@ -187,6 +223,7 @@ impl Estimate {
 
     /// Nothing speaks against more: the limit grows, until it is none.
     fn relax(&mut self, now: Instant) {
+        self.complaints = 0;
         let Some(limit) = self.limit else {
             return;
         };
@@ -194,7 +231,6 @@ impl Estimate {
         self.raised = now;
         let grown = limit * GROWTH.powf(elapsed.min(2.0));
         self.limit = Some(grown);
-        self.complaints = 0;
     }
 
     /// The camera sends `demand` bits per second: a limit beyond that is none.
@@ -232,10 +268,20 @@ mod tests {
         for told in [3e6, 1e6, 3e6, 1e6, 3e6_f32] {
             estimate.bitrate(now, told);
         }
-        // One in twenty is lost: that is repaired.
-        (0..10).for_each(|_| estimate.loss(now, 13));
+        // One in twenty is lost: that is repaired. Reports on few packets say nothing.
+        for second in 0..10 {
+            now += WINDOW;
+            estimate.loss(now, second * 10, second * 200);
+            estimate.loss(now + TICK, second * 10 + 3, second * 200 + 9);
+        }
         assert_eq!(estimate.limit(), None);
         assert!(estimate.admits(now));
+        let rtt = Duration::from_millis(40);
+        assert!(estimate.hold_back(rtt) > Duration::from_millis(300));
+        for second in 10..40 {
+            estimate.loss(now + WINDOW * second, 100, second * 200);
+        }
+        assert_eq!(estimate.hold_back(rtt), Duration::ZERO);
     }
 
     #[test]
@@ -256,9 +302,9 @@ mod tests {
             }
         }
         assert!((120..140).contains(&sent), "{sent} of 250 pictures");
-        for _ in 0..20 {
+        for second in 0..20 {
             now += Duration::from_secs(1);
-            estimate.loss(now, 0);
+            estimate.loss(now, 0, second * 200);
             estimate.compare(2e6);
         }
         assert_eq!(estimate.limit(), None);
@@ -270,11 +316,13 @@ mod tests {
         let mut now = epoch;
         let mut estimate = Estimate::new(now);
         send(&mut estimate, &mut now, 3);
-        estimate.loss(now, 100);
-        assert_eq!(estimate.limit(), None);
-        estimate.loss(now, 100);
+        for second in 0..3 {
+            assert_eq!(estimate.limit(), None);
+            estimate.loss(now + WINDOW * second, second * 80, second * 200);
+        }
         assert!(estimate.limit().is_some_and(|limit| (1.0e6..1.5e6).contains(&limit)));
         let mut estimate = Estimate::new(now);
+        send(&mut estimate, &mut now, 3);
         // Each packet waits 20 ms longer than the one before: 100 kbit/s arrive.
         for n in 0..40 {
             let packets: Vec<_> = (0..5_i64)

@@ -2,7 +2,10 @@
 //!
 //! [RFC 8285]: https://datatracker.ietf.org/doc/html/rfc8285
 
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 /// `a=extmap` of the time at which a packet was sent, from which a browser estimates what the path
 /// takes.
@@ -13,13 +16,9 @@ pub const TRANSPORT_SEQUENCE: &str =
 /// `a=extmap` of how long a browser may and must hold pictures back.
 pub const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 
-/// Shortest and longest time that pictures are held back, in units of 10 ms, 12 bits each: as short
-/// as the path allows.
-const DELAY: [u8; 3] = {
-    let (shortest, longest): (u32, u32) = (0, 50);
-    let [_, a, b, c] = (shortest << 12 | longest).to_be_bytes();
-    [a, b, c]
-};
+/// How long pictures may be held back. With no shortest time and at most this, browsers show each as
+/// soon as it is there.
+const DELAY_MAX: Duration = Duration::from_millis(500);
 
 /// The identifiers of the extensions that go into every packet of a lane; 1 to 14 each.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +37,8 @@ pub struct Stamps {
     /// 6.18 fixed point seconds.
     abs_send_time: u32,
     transport_sequence: u16,
+    /// How long pictures must be held back at least.
+    delay: Duration,
     now: Option<Instant>,
     /// Packets numbered lately: number, time, size.
     log: VecDeque<(u16, Instant, u16)>,
@@ -53,6 +54,19 @@ impl Stamps {
         let fixed = (micros << 18) / 1_000_000;
         self.abs_send_time = u32::try_from(fixed & 0x00ff_ffff).unwrap_or(0);
         self.now = Some(now);
+    }
+
+    /// Pictures must be held back for `delay`, 4 s at most, so that lost packets come in time.
+    pub fn hold_back(&mut self, delay: Duration) {
+        self.delay = delay;
+    }
+
+    /// The contents of the extension: shortest and longest time in units of 10 ms, 12 bits each.
+    fn playout_delay(&self) -> [u8; 3] {
+        let units = |time: Duration| u32::try_from(time.as_millis() / 10).map_or(400, |n| n.min(400));
+        let longest = self.delay.saturating_mul(2).max(DELAY_MAX);
+        let [_, a, b, c] = (units(self.delay) << 12 | units(longest)).to_be_bytes();
+        [a, b, c]
     }
 
     /// A packet of `size` bytes was written.
@@ -93,19 +107,6 @@ impl Extensions {
         self == Self::default()
     }
 
-    /// Without those whose contents differ each time: a packet that is sent again as it was must be
-    /// the same to the last bit, or the cipher is used twice for different contents
-    /// ([RFC 7714 §8.4]).
-    ///
-    /// [RFC 7714 §8.4]: https://datatracker.ietf.org/doc/html/rfc7714#section-8.4
-    #[must_use]
-    pub fn constant(self) -> Self {
-        Self {
-            playout_delay: self.playout_delay,
-            ..Self::default()
-        }
-    }
-
     /// Appends the whole extension header, of the same size for every packet; nothing if there are
     /// no extensions.
     pub fn write(self, stamps: &Stamps, bytes: &mut Vec<u8>) {
@@ -119,7 +120,7 @@ impl Extensions {
             bytes.extend_from_slice(&[id << 4 | 2, a, b, c]);
         }
         if let Some(id) = self.playout_delay {
-            let [a, b, c] = DELAY;
+            let [a, b, c] = stamps.playout_delay();
             bytes.extend_from_slice(&[id << 4 | 2, a, b, c]);
         }
         if let Some(id) = self.transport_sequence {
@@ -133,8 +134,6 @@ impl Extensions {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -155,8 +154,9 @@ mod tests {
             [0xbe, 0xde, 0, 3, 0x22, 2, 0, 0, 0x52, 0, 0, 50, 0x31, 0, 1, 0]
         );
         bytes.clear();
-        all.constant().write(&stamps, &mut bytes);
-        assert_eq!(bytes, [0xbe, 0xde, 0, 1, 0x52, 0, 0, 50]);
+        stamps.hold_back(Duration::from_millis(320));
+        all.write(&stamps, &mut bytes);
+        assert_eq!(bytes[8..12], [0x52, 0x02, 0, 64]);
         bytes.clear();
         Extensions::default().write(&stamps, &mut bytes);
         assert!(bytes.is_empty());

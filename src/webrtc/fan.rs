@@ -49,6 +49,8 @@ pub enum Event {
         state: Box<Viewer>,
         /// Where answers to our checks may come from before anything else does.
         hopes: Vec<Path>,
+        /// Its place among the viewers of this fan.
+        place: Place,
     },
     /// A datagram for a viewer.
     Datagram {
@@ -58,6 +60,8 @@ pub enum Event {
         path: Path,
         /// What it is.
         data: Bytes,
+        /// Counts as one that waits.
+        waiting: Arc<()>,
     },
     /// The browser has found another address of its own.
     Candidate {
@@ -99,8 +103,49 @@ impl Event {
 struct Seat {
     viewer: Box<Viewer>,
     names: Vec<String>,
+    route: Route,
     hopes: Vec<Path>,
     due: Instant,
+    _place: Place,
+}
+
+/// How many viewers have been given to a fan, those on their way to it included; or that it ends.
+#[derive(Debug, Clone, Default)]
+pub struct Load(Arc<AtomicUsize>);
+
+const CLOSED: usize = usize::MAX;
+
+impl Load {
+    /// How many there are; none when the fan takes nobody any more.
+    #[must_use]
+    pub fn get(&self) -> Option<usize> {
+        let count = self.0.load(Ordering::Acquire);
+        (count != CLOSED).then_some(count)
+    }
+
+    /// A place for one more viewer; none when the fan takes nobody any more.
+    #[must_use]
+    pub fn enter(&self) -> Option<Place> {
+        let more = |count| (count != CLOSED).then_some(count + 1);
+        let entered = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
+        entered.ok().map(|_| Place(Arc::clone(&self.0)))
+    }
+
+    /// Takes nobody any more, if there is nobody now; whether that is so.
+    fn close(&self) -> bool {
+        let closed = self.0.compare_exchange(0, CLOSED, Ordering::AcqRel, Ordering::Acquire);
+        closed.is_ok()
+    }
+}
+
+/// One viewer of a [`Load`], until it is dropped.
+#[derive(Debug)]
+pub struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// Carries a camera to viewers.
@@ -111,16 +156,26 @@ pub struct Fan {
     /// For the table of who is where.
     address: mpsc::Sender<Event>,
     /// How many viewers have been given to this fan.
-    load: Arc<AtomicUsize>,
+    load: Load,
     histories: Histories,
     seats: HashMap<u64, Seat>,
     arena: Arena,
     full: Vec<Path>,
     epoch: Instant,
     hub_start: SystemTime,
+    /// The camera's connection of which the histories are.
+    attempt: u64,
     next: Instant,
     /// Since when there has been no viewer.
     idle: Option<Instant>,
+}
+
+impl Drop for Fan {
+    fn drop(&mut self) {
+        // After a panic nobody else would know.
+        let ids: Vec<u64> = self.seats.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.remove(id));
+    }
 }
 
 fn now() -> Instant {
@@ -130,10 +185,11 @@ fn now() -> Instant {
 impl Fan {
     /// A fan of `hub`, to be told by the result.
     #[must_use]
-    pub fn new(hub: Hub, port: Arc<Port>, load: Arc<AtomicUsize>) -> (Self, mpsc::Sender<Event>) {
+    pub fn new(hub: Hub, port: Arc<Port>, load: Load) -> (Self, mpsc::Sender<Event>) {
         let (address, inbox) = mpsc::channel(INBOX);
         let fan = Self {
             hub_start: SystemTime::now() - hub.now(),
+            attempt: hub.attempts(),
             hub,
             port,
             inbox,
@@ -158,7 +214,7 @@ impl Fan {
         }
         drop(pictures);
         let end = self.work(&mut frames, &stop).await;
-        self.finish(end);
+        self.finish(end).await;
     }
 
     async fn work(&mut self, frames: &mut Subscription, stop: &CancellationToken) -> End {
@@ -172,44 +228,51 @@ impl Fan {
                 biased;
                 () = stop.cancelled() => return End::Stopped,
                 next = frames.next() => match next {
-                    Next::Frame(frame) => self.publish(&frame),
+                    Next::Frame(frame) => self.publish(&frame).await,
                     Next::Behind(missed) => self.lag(missed),
                     Next::Ended => return End::SourceEnded,
                 },
                 event = self.inbox.recv() => {
-                    let mut next = event;
-                    let mut taken = 0;
-                    while let Some(event) = next {
+                    if let Some(event) = event {
                         self.take(event);
-                        taken += 1;
-                        next = (taken < TURN).then(|| self.inbox.try_recv().ok()).flatten();
                     }
                 }
-                () = &mut sleep => self.tick(),
+                () = &mut sleep => {}
             }
-            self.flush();
+            // Each has its turn, whichever was first: a flood of one must not starve the others.
+            for _ in 0..TURN {
+                match self.inbox.try_recv() {
+                    Ok(event) => self.take(event),
+                    Err(_) => break,
+                }
+            }
+            if self.next <= now() {
+                self.tick().await;
+            }
+            self.flush().await;
             if self.is_done() {
                 return End::Stopped;
             }
         }
     }
 
-    /// Whether there is nobody left, and nobody on the way here.
+    /// Whether there has been nobody for a while, and nobody is on the way here.
     fn is_done(&mut self) -> bool {
         if !self.seats.is_empty() {
             self.idle = None;
             return false;
         }
         let idle = *self.idle.get_or_insert_with(now);
-        if idle + IDLE_LIMIT > now() {
-            return false;
+        idle + IDLE_LIMIT <= now() && self.load.close()
+    }
+
+    /// After the camera was connected anew, nobody is shown what was before.
+    fn notice_attempts(&mut self) {
+        let attempt = self.hub.attempts();
+        if self.attempt != attempt {
+            self.attempt = attempt;
+            self.histories.interrupt();
         }
-        // Who comes from now on gets another fan.
-        self.inbox.close();
-        while let Ok(event) = self.inbox.try_recv() {
-            self.take(event);
-        }
-        self.seats.is_empty()
     }
 
     /// Runs `act` on a viewer, and does what follows from it.
@@ -225,11 +288,7 @@ impl Fan {
             arena: &mut self.arena,
         };
         if let Some(path) = act(&mut seat.viewer, &mut step) {
-            let route = Route {
-                fan: self.address.clone(),
-                viewer: id,
-            };
-            self.port.table.address(&path, route);
+            self.port.table.address(&path, seat.route.clone());
         }
         seat.due = seat.viewer.next_timeout();
         self.next = self.next.min(seat.due);
@@ -245,11 +304,10 @@ impl Fan {
                 name,
                 state,
                 hopes,
+                place,
             } => {
-                let route = Route {
-                    fan: self.address.clone(),
-                    viewer,
-                };
+                self.notice_attempts();
+                let route = Route::new(self.address.clone(), viewer);
                 self.port.table.name(name.clone(), route.clone());
                 for path in &hopes {
                     self.port.table.maybe(path, route.clone());
@@ -257,8 +315,10 @@ impl Fan {
                 let seat = Seat {
                     viewer: state,
                     names: vec![name],
+                    route,
                     hopes,
                     due: now(),
+                    _place: place,
                 };
                 self.seats.insert(viewer, seat);
                 self.with(viewer, |viewer, step| {
@@ -266,7 +326,9 @@ impl Fan {
                     None
                 });
             }
-            Event::Datagram { viewer, path, data } => {
+            Event::Datagram {
+                viewer, path, data, ..
+            } => {
                 self.with(viewer, |viewer, step| viewer.handle(step, path, &data));
             }
             Event::Candidate { viewer, candidate } => self.with(viewer, |viewer, step| {
@@ -283,11 +345,7 @@ impl Fan {
                     return;
                 };
                 seat.names.push(local.ufrag.clone());
-                let route = Route {
-                    fan: self.address.clone(),
-                    viewer,
-                };
-                self.port.table.name(local.ufrag.clone(), route);
+                self.port.table.name(local.ufrag.clone(), seat.route.clone());
                 self.with(viewer, |viewer, step| {
                     viewer.ice().restart(step.now, local, remote);
                     viewer.handle_timeout(step);
@@ -302,15 +360,17 @@ impl Fan {
     }
 
     /// Sends a frame to everybody.
-    fn publish(&mut self, frame: &Arc<Frame>) {
+    async fn publish(&mut self, frame: &Arc<Frame>) {
+        self.notice_attempts();
         let entry = self.histories.entry(frame.track).push(frame).clone();
         let Some(history) = self.histories.of(frame.track) else {
             return;
         };
         let mut ended = Vec::new();
+        let at = now();
         for (id, seat) in &mut self.seats {
             let mut step = Step {
-                now: now(),
+                now: at,
                 epoch: self.epoch,
                 hub_start: self.hub_start,
                 histories: &self.histories,
@@ -318,7 +378,7 @@ impl Fan {
             };
             seat.viewer.advance(&mut step, history, &entry);
             // Sent at once: the arena stays in the processor's cache.
-            self.port.send(&mut self.arena, &mut self.full);
+            self.port.send(&mut self.arena, &mut self.full).await;
             if !self.full.is_empty() {
                 self.full.clear();
                 seat.viewer.lose_place();
@@ -346,7 +406,7 @@ impl Fan {
     }
 
     /// Does what is due.
-    fn tick(&mut self) {
+    async fn tick(&mut self) {
         let now = now();
         let due: Vec<u64> = self
             .seats
@@ -359,14 +419,14 @@ impl Fan {
                 viewer.handle_timeout(step);
                 None
             });
-            self.flush();
+            self.flush().await;
         }
         let all = self.seats.values().map(|seat| seat.due);
         self.next = all.fold(now + TICK, Instant::min);
     }
 
-    fn flush(&mut self) {
-        self.port.send(&mut self.arena, &mut self.full);
+    async fn flush(&mut self) {
+        self.port.send(&mut self.arena, &mut self.full).await;
         for path in self.full.drain(..) {
             for seat in self.seats.values_mut() {
                 if seat.viewer.paths().contains(&path) {
@@ -380,13 +440,13 @@ impl Fan {
         if let Some(seat) = self.seats.remove(&id) {
             let paths = seat.viewer.paths().iter().chain(&seat.hopes);
             self.port.table.remove(id, &seat.names, paths);
-            self.load.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     /// Says goodbye to everybody.
-    fn finish(&mut self, end: End) {
+    async fn finish(&mut self, end: End) {
         self.inbox.close();
+        // Who was on the way here is told too.
         while let Ok(event) = self.inbox.try_recv() {
             if matches!(event, Event::Join { .. }) {
                 self.take(event);
@@ -399,6 +459,6 @@ impl Fan {
                 None
             });
         }
-        self.flush();
+        self.flush().await;
     }
 }

@@ -65,6 +65,8 @@ pub struct Reception {
     pub fraction_lost: u8,
     /// Lost since the start.
     pub total_lost: u32,
+    /// The highest sequence number, with its rollovers.
+    pub highest: u32,
     /// In ticks of the stream's clock.
     pub jitter: u32,
     /// The middle 32 bits of the NTP time of the last sender report, 0 before the first.
@@ -118,6 +120,7 @@ fn reception(report: &ReceptionReport) -> Feedback {
         ssrc: report.ssrc,
         fraction_lost: report.fraction_lost,
         total_lost: report.total_lost,
+        highest: report.last_sequence_number,
         jitter: report.jitter,
         last_report: report.last_sender_report,
         delay: report.delay,

@@ -21,6 +21,8 @@ use crate::base::{Error, ErrorKind};
 
 /// Bytes of an SRTP master key of the profiles in use.
 const KEY: usize = 16;
+/// Packets of streams never heard of that are tried to open; a browser has a handful of streams.
+const STRANGERS_MAX: usize = 256;
 /// Packets that RTCP may come late by.
 const REPLAY_WINDOW: usize = 64;
 
@@ -111,6 +113,8 @@ impl Keys {
             control: Control {
                 outgoing: context(server_key, server_salt)?,
                 incoming: context(client_key, client_salt)?,
+                known: Vec::new(),
+                strangers: 0,
             },
         })
     }
@@ -250,6 +254,10 @@ fn derive(
 pub struct Control {
     outgoing: Context,
     incoming: Context,
+    /// Streams whose packets were authentic.
+    known: Vec<u32>,
+    /// Packets of other streams, each of which costs memory before it is found to be forged.
+    strangers: usize,
 }
 
 impl fmt::Debug for Control {
@@ -268,7 +276,19 @@ impl Control {
     /// A compound packet that came in; none when it is forged, broken or a replay.
     #[must_use]
     pub fn open(&mut self, packet: &[u8]) -> Option<BytesMut> {
-        self.incoming.decrypt_rtcp(packet).ok()
+        let ssrc = u32::from_be_bytes(*packet.get(4..)?.first_chunk()?);
+        let is_known = self.known.contains(&ssrc);
+        if !is_known {
+            if self.strangers >= STRANGERS_MAX {
+                return None;
+            }
+            self.strangers += 1;
+        }
+        let opened = self.incoming.decrypt_rtcp(packet).ok()?;
+        if !is_known {
+            self.known.push(ssrc);
+        }
+        Some(opened)
     }
 }
 

@@ -134,14 +134,14 @@ impl Viewer {
         &mut self.ice
     }
 
-    /// Takes a datagram. Gives the path if it is a new one that leads to this viewer from now on.
+    /// Takes a datagram. Gives the path if it is known by now to lead to this viewer.
     pub fn handle(&mut self, step: &mut Step<'_>, path: Path, datagram: &[u8]) -> Option<Path> {
         // RFC 7983 §7: the first byte tells protocols apart.
         let known = match datagram.first() {
             Some(0..=3) => {
-                let known = self.ice.handle(step.now, path, datagram) && self.note(path);
+                let leads_here = self.ice.handle(step.now, path, datagram) && self.note(path);
                 self.pump(step);
-                return known.then_some(path);
+                return leads_here.then_some(path);
             }
             Some(20..=63 | 128..=191) => self.ice.accepts(&path),
             _ => false,
@@ -152,6 +152,10 @@ impl Viewer {
         if datagram[0] < 64 {
             for event in self.dtls.handle(step.now, datagram) {
                 self.shook(step, event);
+                if self.end().is_some() {
+                    // Who is not the one of the offer gets nothing more.
+                    return None;
+                }
             }
         } else if is_rtcp(datagram)
             && let Some(keys) = &mut self.keys
@@ -165,12 +169,19 @@ impl Viewer {
         None
     }
 
-    /// Whether `path` is validated and was not known.
+    /// Whether `path` is validated; it is remembered then, if need be instead of the oldest one.
     fn note(&mut self, path: Path) -> bool {
-        if !self.ice.accepts(&path) || self.paths.contains(&path) || self.paths.len() >= PATHS_MAX {
+        if !self.ice.accepts(&path) {
             return false;
         }
-        self.paths.push(path);
+        if !self.paths.contains(&path) {
+            if self.paths.len() >= PATHS_MAX
+                && let Some(oldest) = self.paths.iter().position(|p| Some(*p) != self.selected)
+            {
+                self.paths.remove(oldest);
+            }
+            self.paths.push(path);
+        }
         true
     }
 
@@ -290,7 +301,9 @@ impl Viewer {
             self.status.loss = f32::from(reception.fraction_lost) / 256.0;
             let rate = f64::from(lane.codec.clock_rate());
             self.status.jitter = Duration::from_secs_f64(f64::from(reception.jitter) / rate);
-            self.estimate.loss(now, reception.fraction_lost);
+            self.estimate.loss(now, reception.total_lost, reception.highest);
+            let rtt = self.status.rtt.unwrap_or(RTT_UNKNOWN);
+            self.stamps.hold_back(self.estimate.hold_back(rtt));
         }
     }
 
@@ -339,7 +352,7 @@ impl Viewer {
             return;
         };
         if !self.lanes[place].codec.is_like(frame.codec) {
-            return self.finish(End::SourceChanged);
+            return self.close(step, End::SourceChanged);
         }
         if self.lanes[place].kind() == Kind::Video {
             self.admit(step.now, place, history, entry);
@@ -517,6 +530,9 @@ impl Viewer {
             return self.finish(End::Refused);
         }
         if self.next_status <= step.now {
+            if self.told.is_closed() {
+                return self.close(step, End::Stopped);
+            }
             self.next_status = step.now + STATUS_INTERVAL;
             self.resent_now = 0;
             self.publish();

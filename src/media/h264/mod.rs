@@ -240,19 +240,24 @@ impl Assembler {
         let full = payload_max - 2;
         let unit = self.unit.as_mut()?;
         let under_way = self.fragments.len().saturating_sub(2) / full;
+        // Nobody knows whether a whole unit is the last one, which ends the picture for viewers. So
+        // one is kept back, unless another one has begun.
+        if !self.in_fragment {
+            return None;
+        }
         let waiting: usize = unit.nal_units.iter().map(Bytes::len).sum();
         let is_slice = NalType::of(&self.fragments).is_some_and(NalType::is_slice);
         let ready = under_way + waiting / full + usize::from(unit.head.is_some());
-        if ready < least.max(1) || unit.damaged || self.in_fragment && !is_slice {
+        if ready < least.max(1) || unit.damaged || !is_slice {
             return None;
         }
         let first = !unit.begun;
         let mut random_access = false;
         if first {
-            let open = self.in_fragment.then_some(&self.fragments[..]);
             let has = |wanted| {
-                let units = unit.nal_units.iter().map(|nal| &nal[..]).chain(open);
-                { units }.any(|nal| NalType::of(nal) == Some(wanted))
+                let units = unit.nal_units.iter().map(|nal| &nal[..]);
+                let mut all = units.chain([&self.fragments[..]]);
+                all.any(|nal| NalType::of(nal) == Some(wanted))
             };
             random_access = has(NalType::IDR);
             let is_unclear = !random_access && has(NalType::SPS);
@@ -265,7 +270,7 @@ impl Assembler {
             }
         }
         unit.begun = true;
-        let tail = (self.in_fragment && under_way > 0).then(|| {
+        let tail = (under_way > 0).then(|| {
             let header = self.fragments[0];
             let mut rest = BytesMut::from(&[header][..]);
             let mut data = self.fragments.split_to(1 + under_way * full).freeze();

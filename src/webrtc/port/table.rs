@@ -3,9 +3,10 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::webrtc::{
@@ -13,13 +14,44 @@ use crate::webrtc::{
     ice::{self, Path, Transport},
 };
 
+/// Datagrams of one viewer that may wait: its share of what its fan takes.
+const WAITING_MAX: usize = 128;
+
 /// Where the datagrams of one viewer go.
 #[derive(Debug, Clone)]
 pub struct Route {
-    /// The task that drives the viewer.
-    pub fan: mpsc::Sender<Event>,
-    /// Its number.
-    pub viewer: u64,
+    fan: mpsc::Sender<Event>,
+    viewer: u64,
+    /// Datagrams that wait for the viewer's fan.
+    waiting: Arc<()>,
+}
+
+impl Route {
+    /// To viewer number `viewer`, whom the task behind `fan` drives.
+    #[must_use]
+    pub fn new(fan: mpsc::Sender<Event>, viewer: u64) -> Self {
+        Self {
+            fan,
+            viewer,
+            waiting: Arc::default(),
+        }
+    }
+
+    /// Hands over a datagram, unless the viewer sends more than is its share.
+    #[must_use]
+    pub fn accept(&self, path: Path, data: Bytes) -> bool {
+        // Each route and each datagram that waits counts once.
+        if Arc::strong_count(&self.waiting) > WAITING_MAX {
+            return false;
+        }
+        let event = Event::Datagram {
+            viewer: self.viewer,
+            path,
+            data,
+            waiting: Arc::clone(&self.waiting),
+        };
+        self.fan.try_send(event).is_ok()
+    }
 }
 
 /// Viewers by the names that ICE gave them, and by the addresses that ICE has validated.

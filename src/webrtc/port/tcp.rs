@@ -16,18 +16,21 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::mpsc,
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::Port;
 use crate::{
     base::Tasks,
-    webrtc::ice::{Path, Transport},
+    webrtc::{
+        arena::Batch,
+        ice::{Path, Transport},
+    },
 };
 
 const BACKLOG: i32 = 128;
@@ -44,6 +47,11 @@ const WRITE_LIMIT: Duration = Duration::from_secs(10);
 const FRAME_MAX: usize = 4_096;
 /// Bytes that may wait for a slow connection: half a second of a good camera.
 const QUEUED_MAX: usize = 512 << 10;
+const CONTROL_MAX: usize = 64 << 10;
+/// What the kernel may hold back: more would only be late.
+const SEND_BUFFER: usize = 128 << 10;
+/// How long goodbyes may take after the server was told to stop.
+const GOODBYE: Duration = Duration::from_millis(300);
 const MESSAGES_MAX: usize = 512;
 
 pub(super) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
@@ -77,23 +85,32 @@ impl Connections {
         self.writers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Frames and queues packets of `segment` bytes; false when the connection is gone or full.
-    pub(super) fn send(&self, remote: SocketAddr, bytes: &[u8], segment: usize) -> bool {
-        let Some(writer) = self.lock().get(&remote).cloned() else {
-            return false;
+    /// Frames and queues the packets of a batch; gives how many bytes, all or none: none when the
+    /// connection is gone, or full of media. What is no media has room of its own.
+    pub(super) fn send(&self, batch: &Batch, bytes: &[u8]) -> usize {
+        let Some(writer) = self.lock().get(&batch.path.remote).cloned() else {
+            return 0;
         };
-        if writer.queued.load(Ordering::Relaxed) + bytes.len() > QUEUED_MAX {
-            return false;
+        let waiting = writer.queued.load(Ordering::Relaxed);
+        // A picture may be larger than all room, but not wait behind another one.
+        let limit = if batch.media { QUEUED_MAX } else { QUEUED_MAX + CONTROL_MAX };
+        if waiting > 0 && waiting + bytes.len() > limit {
+            return 0;
         }
-        let packets = bytes.len().div_ceil(segment.max(1));
+        let packets = bytes.len().div_ceil(batch.segment);
         let mut framed = BytesMut::with_capacity(bytes.len() + 2 * packets);
-        for packet in bytes.chunks(segment.max(1)) {
+        for packet in bytes.chunks(batch.segment) {
             let length = u16::try_from(packet.len()).unwrap_or(u16::MAX);
             framed.extend_from_slice(&length.to_be_bytes());
             framed.extend_from_slice(packet);
         }
-        writer.queued.fetch_add(framed.len(), Ordering::Relaxed);
-        writer.queue.try_send(framed.freeze()).is_ok()
+        let length = framed.len();
+        writer.queued.fetch_add(length, Ordering::Relaxed);
+        if writer.queue.try_send(framed.freeze()).is_err() {
+            writer.queued.fetch_sub(length, Ordering::Relaxed);
+            return 0;
+        }
+        bytes.len()
     }
 }
 
@@ -123,11 +140,14 @@ pub(super) fn listen(
             }
             let (port, stop) = (Arc::clone(&port), stop.clone());
             spawner.spawn("media-tcp-connection", async move {
+                let end = async {
+                    stop.cancelled().await;
+                    tokio::time::sleep(GOODBYE).await;
+                };
                 tokio::select! {
-                    () = stop.cancelled() => {}
+                    () = end => {}
                     () = serve(&port, stream, remote) => {}
                 }
-                port.tcp.lock().remove(&remote);
             });
         }
     });
@@ -150,9 +170,27 @@ impl Drop for Stranger<'_> {
     }
 }
 
+/// Takes a connection out of the list when it ends, but not its successor from the same address.
+struct Registered<'a> {
+    connections: &'a Connections,
+    remote: SocketAddr,
+    queued: Arc<AtomicUsize>,
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        let mut writers = self.connections.lock();
+        let is_ours = |writer: &Writer| Arc::ptr_eq(&writer.queued, &self.queued);
+        if writers.get(&self.remote).is_some_and(is_ours) {
+            writers.remove(&self.remote);
+        }
+    }
+}
+
 async fn serve(port: &Port, stream: TcpStream, remote: SocketAddr) {
     let stranger = Stranger::new(&port.tcp.strangers);
     let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
     let path = Path {
         transport: Transport::Tcp,
         remote,
@@ -166,6 +204,11 @@ async fn serve(port: &Port, stream: TcpStream, remote: SocketAddr) {
         queued: Arc::clone(&queued),
     };
     port.tcp.lock().insert(remote, entry);
+    let _entry = Registered {
+        connections: &port.tcp,
+        remote,
+        queued: Arc::clone(&queued),
+    };
     let write = async {
         while let Some(bytes) = waiting.recv().await {
             if !matches!(timeout(WRITE_LIMIT, writer.write_all(&bytes)).await, Ok(Ok(()))) {
@@ -177,14 +220,15 @@ async fn serve(port: &Port, stream: TcpStream, remote: SocketAddr) {
     let read = async {
         let mut buffer = BytesMut::with_capacity(FRAME_MAX);
         let mut stranger = Some(stranger);
+        // Until when somebody has to be recognised, again and again.
+        let mut until = Instant::now() + INTRODUCTION;
         loop {
-            let limit = if stranger.is_some() { INTRODUCTION } else { IDLE_LIMIT };
-            let Ok(Some(frame)) = timeout(limit, frame(&mut reader, &mut buffer)).await else {
+            let Ok(Some(frame)) = timeout_at(until, frame(&mut reader, &mut buffer)).await else {
                 return;
             };
-            let known = port.deliver(path, &frame);
-            if known {
+            if port.deliver(path, &frame) {
                 stranger = None;
+                until = Instant::now() + IDLE_LIMIT;
             } else if stranger.is_some() {
                 return;
             }

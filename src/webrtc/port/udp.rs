@@ -3,6 +3,7 @@
 use std::{
     io::{self, IoSliceMut},
     net::SocketAddr,
+    time::Duration,
 };
 
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
@@ -58,38 +59,51 @@ impl Udp {
     }
 
     /// Sends packets of `segment` bytes, of which the last may be shorter, in one call if the kernel
-    /// takes it. False when the socket is full.
-    pub(super) fn send(&self, path: &Path, bytes: &[u8], segment: usize) -> bool {
-        match self.send_at_once(path, bytes, segment) {
-            Ok(()) => true,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => false,
-            // A network driver that cannot cut packets apart: one by one then, here and from now on.
-            Err(_) if bytes.len() > segment => bytes
-                .chunks(segment)
-                .all(|packet| self.send_at_once(path, packet, packet.len()).is_ok()),
-            // Unreachable hosts and the like: ICE notices that nothing arrives.
-            Err(e) => {
-                tracing::trace!(error = %e, "a packet was not sent");
-                true
+    /// takes it. Gives how many bytes the socket took: less than all when it is full.
+    pub(super) fn send(&self, path: &Path, bytes: &[u8], segment: usize) -> usize {
+        let mut taken = 0;
+        while taken < bytes.len() {
+            let at_once = self.state.max_gso_segments().max(1) * segment;
+            let part = &bytes[taken..bytes.len().min(taken + at_once)];
+            match self.send_at_once(path, part, segment) {
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return taken,
+                // A network driver that cannot cut packets apart: one by one then.
+                Err(_) if part.len() > segment => {
+                    let single = part[..segment].len();
+                    if let Err(e) = self.send_at_once(path, &part[..single], segment)
+                        && e.kind() == io::ErrorKind::WouldBlock
+                    {
+                        return taken;
+                    }
+                    taken += single;
+                    continue;
+                }
+                // Unreachable hosts and the like: ICE notices that nothing arrives.
+                Err(e) => tracing::trace!(error = %e, "a packet was not sent"),
             }
+            taken += part.len();
         }
+        taken
     }
 
     fn send_at_once(&self, path: &Path, bytes: &[u8], segment: usize) -> io::Result<()> {
-        let at_once = self.state.max_gso_segments() * segment;
-        for part in bytes.chunks(at_once.max(segment)) {
-            let transmit = Transmit {
-                destination: path.remote,
-                ecn: None,
-                contents: part,
-                segment_size: (part.len() > segment).then_some(segment),
-                src_ip: path.local.filter(|ip| ip.is_ipv4() == self.is_ipv4),
-            };
-            self.socket.try_io(Interest::WRITABLE, || {
-                self.state.try_send(UdpSockRef::from(&self.socket), &transmit)
-            })?;
-        }
-        Ok(())
+        let transmit = Transmit {
+            destination: path.remote,
+            ecn: None,
+            contents: bytes,
+            segment_size: (bytes.len() > segment).then_some(segment),
+            src_ip: path.local.filter(|ip| ip.is_ipv4() == self.is_ipv4),
+        };
+        self.socket.try_io(Interest::WRITABLE, || {
+            self.state.try_send(UdpSockRef::from(&self.socket), &transmit)
+        })
+    }
+
+    /// Waits until the socket takes more.
+    pub(super) async fn writable(&self) {
+        // Only the end of the runtime is an error.
+        let _ = self.socket.writable().await;
     }
 
     /// Reads and delivers for ever.
@@ -106,8 +120,16 @@ impl Udp {
             let received = self.socket.try_io(Interest::READABLE, || {
                 self.state.recv(UdpSockRef::from(&self.socket), &mut slices, &mut meta)
             });
-            // Errors are of earlier packets that somebody did not want.
-            let Ok(count) = received else { continue };
+            let count = match received {
+                Ok(count) => count,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
+                // Mostly of earlier packets that somebody did not want.
+                Err(e) => {
+                    tracing::trace!(error = %e, "media socket");
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    continue;
+                }
+            };
             for (buffer, meta) in buffers.iter().zip(&meta[..count]) {
                 let path = Path {
                     transport: Transport::Udp,

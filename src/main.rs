@@ -28,6 +28,9 @@ fn main() -> ExitCode {
         Err(e) => return complain(&e),
     };
     logs::start(config.log);
+    for note in &config.notes {
+        tracing::warn!("{note}");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();

@@ -13,8 +13,8 @@ use crate::base::{Error, ErrorKind, Secret, SessionId, SourceUrl};
 /// Sessions that have been answered and are not connected yet. An offer costs nothing to make.
 const HALF_OPEN_MAX: usize = 256;
 /// Viewers of the whole server, and of one camera.
-const SESSIONS_MAX: usize = 512;
-const SESSIONS_OF_SOURCE_MAX: usize = 256;
+const SESSIONS_MAX: usize = 2_048;
+const SESSIONS_OF_SOURCE_MAX: usize = 1_024;
 
 /// Every session by its identifier.
 #[derive(Debug, Clone, Default)]

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Frames kept for subscribers that are behind: about two seconds of 60 pictures and 50 blocks of
-/// sound per second.
+/// sound per second, and less when large pictures come in parts.
 const RING: usize = 256;
 
 /// What a source is doing, as subscribers and people see it.

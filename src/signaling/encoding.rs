@@ -22,7 +22,9 @@ const BODY_LIMIT: Duration = Duration::from_secs(10);
 /// it will look for media too.
 pub(super) fn called(request: &HttpRequest) -> Option<String> {
     let headers = request.headers();
-    let forwarded = headers.get("x-forwarded-host").or_else(|| headers.get(header::HOST));
+    let forwarded = headers
+        .get("x-forwarded-host")
+        .or_else(|| headers.get(header::HOST));
     // Of a row of proxies the first is the one that the client knows.
     let name = forwarded?.to_str().ok()?.split(',').next()?.trim();
     (!name.is_empty()).then(|| name.to_owned())

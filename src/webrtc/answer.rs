@@ -162,7 +162,10 @@ fn media(text: &mut String, sending: &Sending, streams: Streams, reduced_size: b
     let kind = sending.track.kind().name();
     line(text, format_args!("a=msid:{STREAM} {kind}"));
     if let Some(rtx) = streams.rtx {
-        line(text, format_args!("a=ssrc-group:FID {} {rtx}", streams.media));
+        line(
+            text,
+            format_args!("a=ssrc-group:FID {} {rtx}", streams.media),
+        );
     }
     for ssrc in std::iter::once(streams.media).chain(streams.rtx) {
         line(text, format_args!("a=ssrc:{ssrc} cname:{STREAM}"));

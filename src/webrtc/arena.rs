@@ -163,7 +163,15 @@ mod tests {
         put(&mut arena, 2, 100);
         assert_eq!(
             shapes(&arena),
-            [(30, 30), (360, 100), (60, 60), (100, 100), (100, 100), (100, 100), (100, 100)]
+            [
+                (30, 30),
+                (360, 100),
+                (60, 60),
+                (100, 100),
+                (100, 100),
+                (100, 100),
+                (100, 100)
+            ]
         );
     }
 
@@ -187,7 +195,12 @@ mod tests {
         (0..4).for_each(|_| put(&mut arena, 1, 100));
         put(&mut arena, 2, 100);
         arena.sent(300);
-        assert_eq!(arena.next().map(|(batch, bytes)| (batch.segment, bytes.len())), Some((100, 100)));
+        assert_eq!(
+            arena
+                .next()
+                .map(|(batch, bytes)| (batch.segment, bytes.len())),
+            Some((100, 100))
+        );
         arena.sent(100);
         assert_eq!(arena.next().map(|(batch, _)| batch.path), Some(path(2)));
         arena.skip();

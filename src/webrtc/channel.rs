@@ -117,7 +117,8 @@ impl Channels {
             readable.push(stream.stream_identifier());
         }
         while let Some(event) = association.poll() {
-            if let Event::Stream(StreamEvent::Readable { id } | StreamEvent::Opened { id }) = event {
+            if let Event::Stream(StreamEvent::Readable { id } | StreamEvent::Opened { id }) = event
+            {
                 readable.push(id);
             }
         }

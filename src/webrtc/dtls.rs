@@ -59,8 +59,8 @@ impl Identity {
     /// `Internal` when there are no random numbers.
     pub fn generate() -> Result<Self, Error> {
         let failed = |what| Error::new(ErrorKind::Internal, what);
-        let provider = rtc_crypto::default_provider()
-            .map_err(|e| failed("no cryptography").with_source(e))?;
+        let provider =
+            rtc_crypto::default_provider().map_err(|e| failed("no cryptography").with_source(e))?;
         let certificate =
             Certificate::generate_self_signed(vec!["porthole".to_owned()], provider.crypto())
                 .map_err(|e| failed("no certificate can be made").with_source(e))?;
@@ -184,7 +184,10 @@ impl Dtls {
             self.repeat();
         }
         match read {
-            Ok(events) => events.into_iter().filter_map(|event| self.told(event)).collect(),
+            Ok(events) => events
+                .into_iter()
+                .filter_map(|event| self.told(event))
+                .collect(),
             Err(e) => {
                 tracing::debug!(error = %e, "DTLS record ignored");
                 Vec::new()
@@ -224,7 +227,10 @@ impl Dtls {
             EndpointEvent::HandshakeComplete => {
                 self.connected = true;
                 self.flight = Vec::new();
-                Some(self.keys().map_or(Event::Refused, |keys| Event::Connected(Box::new(keys))))
+                Some(
+                    self.keys()
+                        .map_or(Event::Refused, |keys| Event::Connected(Box::new(keys))),
+                )
             }
             EndpointEvent::ApplicationData(data) => Some(Event::Data(data.freeze())),
             // Before the end of the handshake anybody can say it.
@@ -307,7 +313,7 @@ fn is_client_hello(datagram: &[u8]) -> bool {
     datagram.first() == Some(&HANDSHAKE) && datagram.get(13) == Some(&CLIENT_HELLO)
 }
 
-/// The profiles to agree on with the sender of this ClientHello, or none if it is none.
+/// The profiles to agree on with the sender of this `ClientHello`, or none if it is none.
 ///
 /// The server chooses by the client's order, in which browsers put AES-CM first, at twice the cost.
 /// So AES-GCM alone is offered to whoever takes it. If the extension is in a later fragment of the
@@ -330,7 +336,7 @@ fn offered_profiles(datagram: &[u8]) -> Option<Vec<SrtpProtectionProfile>> {
     })
 }
 
-/// The list of profiles in the extension `use_srtp` of a ClientHello in one record
+/// The list of profiles in the extension `use_srtp` of a `ClientHello` in one record
 /// ([RFC 6347 §4.2.2], [RFC 5764 §4.1.1]).
 ///
 /// [RFC 6347 §4.2.2]: https://datatracker.ietf.org/doc/html/rfc6347#section-4.2.2
@@ -490,7 +496,11 @@ mod tests {
         assert!(server.handle(now, &[22, 1, 2, 3]).is_empty());
         assert!(server.handle(now, &hello).is_empty());
         assert!(server.handle(now, &[0xff; 60]).is_empty());
-        assert!(server.handle(now, &[23, 254, 253, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 1, 1]).is_empty());
+        assert!(
+            server
+                .handle(now, &[23, 254, 253, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 1, 1])
+                .is_empty()
+        );
         while let Some(datagram) = server.poll_transmit() {
             let _ = client.read(now, PEER, None, datagram);
         }

@@ -150,8 +150,18 @@ impl Engine {
         };
         let mut ice = Agent::new(now, local.clone(), remote, transport.is_lite);
         let relays = inner.addresses.relayed();
-        ice.set_relays(now, relays.iter().map(|(number, _)| number + 1).max().unwrap_or(0));
-        let candidates = transport.candidates.iter().filter_map(|line| RemoteCandidate::parse(line));
+        ice.set_relays(
+            now,
+            relays
+                .iter()
+                .map(|(number, _)| number + 1)
+                .max()
+                .unwrap_or(0),
+        );
+        let candidates = transport
+            .candidates
+            .iter()
+            .filter_map(|line| RemoteCandidate::parse(line));
         let (mut hosts, mut hopes) = (Vec::new(), Vec::new());
         for candidate in candidates {
             hosts.push(candidate.address.ip());
@@ -168,11 +178,16 @@ impl Engine {
         // Browsers hide their addresses behind names, and come from where they asked.
         hosts.extend(client);
         for (relay, _) in &relays {
-            hosts.iter().for_each(|host| inner.port.relays().permit(*relay, *host));
+            for host in &hosts {
+                inner.port.relays().permit(*relay, *host);
+            }
         }
         let lanes: Vec<_> = plan.sendings().map(Lane::new).collect();
         let streams: Vec<_> = lanes.iter().map(Streams::from).collect();
-        let channels = plan.sections.contains(&SectionPlan::Data).then(Channels::default);
+        let channels = plan
+            .sections
+            .contains(&SectionPlan::Data)
+            .then(Channels::default);
         let dtls = Dtls::new(Arc::clone(&inner.identity), transport.fingerprint);
         let (told, status) = watch::channel(Status::default());
         let number = inner.viewers.fetch_add(1, Ordering::Relaxed);
@@ -230,10 +245,14 @@ impl Engine {
         }
         let load = Load::default();
         let (fan, inbox) = Fan::new(hub.clone(), Arc::clone(&inner.port), load.clone());
-        let place = load.enter().ok_or_else(|| Error::new(ErrorKind::Internal, "a fan is closed"))?;
+        let place = load
+            .enter()
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "a fan is closed"))?;
         let handle = Handle { inbox, load };
         of_hub.push(handle.clone());
-        inner.tasks.spawn("fan", fan.run(inner.tasks.stop().clone()));
+        inner
+            .tasks
+            .spawn("fan", fan.run(inner.tasks.stop().clone()));
         Ok((handle, place))
     }
 }
@@ -241,14 +260,22 @@ impl Engine {
 impl Session {
     /// Waits until media flows, or it is over.
     pub async fn settled(&mut self) -> State {
-        let settled = self.status.wait_for(|status| status.state != State::Connecting).await;
+        let settled = self
+            .status
+            .wait_for(|status| status.state != State::Connecting)
+            .await;
         settled.map_or(State::Ended(End::Stopped), |status| status.state)
     }
 
     /// Waits until it is over.
     pub async fn ended(&mut self) -> End {
         let is_over = |status: &Status| matches!(status.state, State::Ended(_));
-        match self.status.wait_for(is_over).await.map(|status| status.state) {
+        match self
+            .status
+            .wait_for(is_over)
+            .await
+            .map(|status| status.state)
+        {
             Ok(State::Ended(end)) => end,
             _ => End::Stopped,
         }

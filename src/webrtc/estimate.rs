@@ -145,7 +145,7 @@ impl Estimate {
                 trip
             }
         };
-        if trip - shortest > QUEUE_MAX {
+        if trip > shortest + QUEUE_MAX {
             self.sign = Some(now);
             // Until the queue is shorter, less than it takes.
             self.complain(now, self.limit.unwrap_or(self.rate) * TOO_SLOW);
@@ -196,7 +196,10 @@ impl Estimate {
         let queue = Duration::from_micros(u64::try_from(last_way - shortest).unwrap_or(0));
         let seconds = Duration::from_micros(u64::try_from(last.2 - first.2).unwrap_or(0));
         if queue > QUEUE_MAX && seconds > Duration::from_millis(20) {
-            let bytes: usize = packets[1..].iter().map(|(_, size, _)| usize::from(*size)).sum();
+            let bytes: usize = packets[1..]
+                .iter()
+                .map(|(_, size, _)| usize::from(*size))
+                .sum();
             self.complain(now, TOO_SLOW * bits(bytes) / seconds.as_secs_f64());
         } else if queue < QUEUE_FINE {
             self.complaints = 0;
@@ -320,7 +323,11 @@ mod tests {
             assert_eq!(estimate.limit(), None);
             estimate.loss(now + WINDOW * second, second * 80, second * 200);
         }
-        assert!(estimate.limit().is_some_and(|limit| (1.0e6..1.5e6).contains(&limit)));
+        assert!(
+            estimate
+                .limit()
+                .is_some_and(|limit| (1.0e6..1.5e6).contains(&limit))
+        );
         let mut estimate = Estimate::new(now);
         send(&mut estimate, &mut now, 3);
         // Each packet waits 20 ms longer than the one before: 100 kbit/s arrive.
@@ -334,6 +341,10 @@ mod tests {
                 .collect();
             estimate.arrivals(now, epoch, &packets);
         }
-        assert!(estimate.limit().is_some_and(|limit| (64e3..120e3).contains(&limit)));
+        assert!(
+            estimate
+                .limit()
+                .is_some_and(|limit| (64e3..120e3).contains(&limit))
+        );
     }
 }

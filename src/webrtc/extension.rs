@@ -63,7 +63,8 @@ impl Stamps {
 
     /// The contents of the extension: shortest and longest time in units of 10 ms, 12 bits each.
     fn playout_delay(&self) -> [u8; 3] {
-        let units = |time: Duration| u32::try_from(time.as_millis() / 10).map_or(400, |n| n.min(400));
+        let units =
+            |time: Duration| u32::try_from(time.as_millis() / 10).map_or(400, |n| n.min(400));
         let longest = self.delay.saturating_mul(2).max(DELAY_MAX);
         let [_, a, b, c] = (units(self.delay) << 12 | units(longest)).to_be_bytes();
         [a, b, c]
@@ -151,7 +152,9 @@ mod tests {
         all.write(&stamps, &mut bytes);
         assert_eq!(
             bytes,
-            [0xbe, 0xde, 0, 3, 0x22, 2, 0, 0, 0x52, 0, 0, 50, 0x31, 0, 1, 0]
+            [
+                0xbe, 0xde, 0, 3, 0x22, 2, 0, 0, 0x52, 0, 0, 50, 0x31, 0, 1, 0
+            ]
         );
         bytes.clear();
         stamps.hold_back(Duration::from_millis(320));

@@ -127,13 +127,17 @@ impl Load {
     #[must_use]
     pub fn enter(&self) -> Option<Place> {
         let more = |count| (count != CLOSED).then_some(count + 1);
-        let entered = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
+        let entered = self
+            .0
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
         entered.ok().map(|_| Place(Arc::clone(&self.0)))
     }
 
     /// Takes nobody any more, if there is nobody now; whether that is so.
     fn close(&self) -> bool {
-        let closed = self.0.compare_exchange(0, CLOSED, Ordering::AcqRel, Ordering::Acquire);
+        let closed = self
+            .0
+            .compare_exchange(0, CLOSED, Ordering::AcqRel, Ordering::Acquire);
         closed.is_ok()
     }
 }
@@ -174,7 +178,9 @@ impl Drop for Fan {
     fn drop(&mut self) {
         // After a panic nobody else would know.
         let ids: Vec<u64> = self.seats.keys().copied().collect();
-        ids.into_iter().for_each(|id| self.remove(id));
+        for id in ids {
+            self.remove(id);
+        }
     }
 }
 
@@ -345,7 +351,9 @@ impl Fan {
                     return;
                 };
                 seat.names.push(local.ufrag.clone());
-                self.port.table.name(local.ufrag.clone(), seat.route.clone());
+                self.port
+                    .table
+                    .name(local.ufrag.clone(), seat.route.clone());
                 self.with(viewer, |viewer, step| {
                     viewer.ice().restart(step.now, local, remote);
                     viewer.handle_timeout(step);
@@ -362,7 +370,7 @@ impl Fan {
     /// Sends a frame to everybody.
     async fn publish(&mut self, frame: &Arc<Frame>) {
         self.notice_attempts();
-        let entry = self.histories.entry(frame.track).push(frame).clone();
+        let entry = self.histories.entry(frame.track).push(frame);
         let Some(history) = self.histories.of(frame.track) else {
             return;
         };

@@ -19,7 +19,7 @@ use rtc_rtcp::{
     },
     transport_feedbacks::{
         transport_layer_cc::{PacketStatusChunk, SymbolTypeTcc, TransportLayerCc},
-        transport_layer_nack::TransportLayerNack,
+        transport_layer_nack::{NackPair, TransportLayerNack},
     },
 };
 
@@ -91,7 +91,7 @@ pub fn read(mut compound: BytesMut) -> Vec<Feedback> {
 fn read_one(packet: &dyn Packet, all: &mut Vec<Feedback>) {
     let any = packet.as_any();
     if let Some(nack) = any.downcast_ref::<TransportLayerNack>() {
-        let sequences = nack.nacks.iter().flat_map(|pair| pair.packet_list());
+        let sequences = nack.nacks.iter().flat_map(NackPair::packet_list);
         all.push(Feedback::Lost {
             ssrc: nack.media_ssrc,
             sequences: sequences.take(NACKS_MAX).collect(),
@@ -101,7 +101,11 @@ fn read_one(packet: &dyn Packet, all: &mut Vec<Feedback>) {
             ssrc: pli.media_ssrc,
         });
     } else if let Some(fir) = any.downcast_ref::<FullIntraRequest>() {
-        all.extend(fir.fir.first().map(|entry| Feedback::KeyFrame { ssrc: entry.ssrc }));
+        all.extend(
+            fir.fir
+                .first()
+                .map(|entry| Feedback::KeyFrame { ssrc: entry.ssrc }),
+        );
     } else if let Some(remb) = any.downcast_ref::<ReceiverEstimatedMaximumBitrate>() {
         all.push(Feedback::Bitrate(remb.bitrate));
     } else if let Some(transport) = any.downcast_ref::<TransportLayerCc>() {
@@ -190,9 +194,8 @@ pub fn sender_report(ssrc: u32, report: Report, name: &'static str) -> Option<By
 
 #[cfg(test)]
 mod tests {
-    use rtc_rtcp::transport_feedbacks::{
-        transport_layer_cc::{RecvDelta, RunLengthChunk, StatusChunkTypeTcc},
-        transport_layer_nack::NackPair,
+    use rtc_rtcp::transport_feedbacks::transport_layer_cc::{
+        RecvDelta, RunLengthChunk, StatusChunkTypeTcc,
     };
 
     use super::*;

@@ -65,7 +65,7 @@ pub struct History {
 
 impl History {
     /// Takes the next frame of the track, and gives its entry.
-    pub fn push(&mut self, frame: &Arc<Frame>) -> &Entry {
+    pub fn push(&mut self, frame: &Arc<Frame>) -> Entry {
         if frame.part.first {
             self.pictures += 1;
         }
@@ -76,9 +76,14 @@ impl History {
         self.bytes_since_key += frame.len();
         // Pictures that are shown in another order than sent cannot be squeezed in time.
         let backwards = frame.part.first
-            && self.entries.back().is_some_and(|last| last.frame.time >= frame.time);
+            && self
+                .entries
+                .back()
+                .is_some_and(|last| last.frame.time >= frame.time);
         let too_much = self.bytes_since_key > REPLAY_MAX
-            || self.key.is_some_and(|(_, key)| self.pictures - key >= PICTURES_MAX);
+            || self
+                .key
+                .is_some_and(|(_, key)| self.pictures - key >= PICTURES_MAX);
         if backwards || too_much {
             self.key = None;
         }
@@ -89,9 +94,9 @@ impl History {
             picture: self.pictures,
         };
         self.end = entry.end();
-        self.entries.push_back(entry);
+        self.entries.push_back(entry.clone());
         self.forget();
-        self.entries.back().expect("just pushed")
+        entry
     }
 
     fn forget(&mut self) {
@@ -158,7 +163,11 @@ impl History {
             return f64::INFINITY;
         };
         let rate = last.frame.codec.clock_rate();
-        let span = last.frame.time.elapsed(rate).saturating_sub(first.frame.time.elapsed(rate));
+        let span = last
+            .frame
+            .time
+            .elapsed(rate)
+            .saturating_sub(first.frame.time.elapsed(rate));
         if span < Duration::from_millis(500) {
             return f64::INFINITY;
         }
@@ -283,7 +292,13 @@ pub(crate) mod tests {
             .collect();
         assert_eq!(
             seen,
-            [(10, false, 1), (11, true, 1), (12, false, 2), (13, false, 2), (14, true, 2)]
+            [
+                (10, false, 1),
+                (11, true, 1),
+                (12, false, 2),
+                (13, false, 2),
+                (14, true, 2)
+            ]
         );
         assert_eq!((history.key(), history.end()), (Some((0, 1)), 5));
     }

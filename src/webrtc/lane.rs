@@ -334,7 +334,8 @@ impl Lane {
         let back = u64::from(low_half(newest).wrapping_sub(sequence));
         let index = newest.checked_sub(back)?;
         let runs = self.runs.iter().rev();
-        let run = { runs }.find(|run| (run.sequence..run.sequence + run.length).contains(&index))?;
+        let run =
+            { runs }.find(|run| (run.sequence..run.sequence + run.length).contains(&index))?;
         let packet = history.get(run.packet + (index - run.sequence))?;
         Some((index, packet, run.squeeze))
     }
@@ -345,12 +346,7 @@ impl Lane {
 
     /// A sender report that belongs with `frame`, if it is time for one. `hub_start` is the wall
     /// time at which the hub's clock began.
-    pub fn report(
-        &mut self,
-        frame: &Frame,
-        hub_start: SystemTime,
-        now: Instant,
-    ) -> Option<Report> {
+    pub fn report(&mut self, frame: &Frame, hub_start: SystemTime, now: Instant) -> Option<Report> {
         let due = self
             .reported
             .is_none_or(|last| frame.captured >= last + REPORT_INTERVAL || frame.captured < last);
@@ -560,7 +556,11 @@ mod tests {
         let (_, late) = packets(|out| lane.send(&history, 9, out));
         assert!(lane.has_caught_up(&history));
         let start = early[0].3;
-        let steps: Vec<_> = early.iter().chain(&late).map(|p| p.3.wrapping_sub(start)).collect();
+        let steps: Vec<_> = early
+            .iter()
+            .chain(&late)
+            .map(|p| p.3.wrapping_sub(start))
+            .collect();
         assert_eq!(steps, [0, 90, 180, 270, 270 + 3_600]);
     }
 

@@ -1,8 +1,15 @@
 //! Viewers over WebRTC: from an offer and a camera's tracks to packets on the wire.
 //!
-//! [`offer`] reads what a browser offers, [`negotiate`] decides what it gets, [`answer`] writes that
-//! down; [`peer`] carries it, on the connection that the `webrtc` crate makes; [`viewer`] feeds it.
-//! The types of that crate stay inside this module.
+//! - [`offer`] reads what a browser offers, [`negotiate`] decides what it gets, [`answer`] writes that
+//!   down; [`addresses`] knows where we can be reached.
+//! - [`engine`] gives each viewer to the [`fan`] of its camera, a task that takes each frame once and
+//!   sends it to all of its viewers, over the one [`port`] that all share.
+//! - [`viewer`] is one connection without sockets: [`ice`] and [`dtls`] make it, [`lane`] numbers,
+//!   stamps and seals the packets of a [`history`] into an [`arena`], [`feedback`] and [`estimate`] heed
+//!   what the browser reports.
+//!
+//! `docs/packet-path.md` tells the way of a packet. The types of the crates of the WebRTC family stay
+//! inside this module.
 
 pub mod addresses;
 pub mod answer;

@@ -180,7 +180,11 @@ fn sending(track: Track, section: &MediaSection) -> Option<(Sending, Option<Stri
         })
         .map(str::to_owned)
         .collect();
-    let rtx = feedback.iter().any(|f| f == "nack").then(|| rtx_of(format, section)).flatten();
+    let rtx = feedback
+        .iter()
+        .any(|f| f == "nack")
+        .then(|| rtx_of(format, section))
+        .flatten();
     let extensions = extensions(track.kind(), section, &mut feedback, rtx.is_some());
     let fmtp: Vec<_> = section
         .fmtp(format)
@@ -209,7 +213,9 @@ fn sending(track: Track, section: &MediaSection) -> Option<(Sending, Option<Stri
 /// The payload type for packets of `format` that are sent again (RFC 4588 §8.1).
 fn rtx_of(format: &str, section: &MediaSection) -> Option<u8> {
     let rtx = section.formats.iter().find(|candidate| {
-        let name = section.rtpmap(candidate).and_then(|map| map.split('/').next());
+        let name = section
+            .rtpmap(candidate)
+            .and_then(|map| map.split('/').next());
         name.is_some_and(|name| name.eq_ignore_ascii_case("rtx"))
             && section.parameter(candidate, "apt") == Some(format)
     });
@@ -228,7 +234,12 @@ fn extensions(
         section.attributes.all("extmap").find_map(|line| {
             let (id, rest) = line.split_once(' ')?;
             // RFC 8285 §5: a direction may follow, and one-byte headers have 14 identifiers.
-            let id = id.split('/').next()?.parse().ok().filter(|id| (1..=14).contains(id))?;
+            let id = id
+                .split('/')
+                .next()?
+                .parse()
+                .ok()
+                .filter(|id| (1..=14).contains(id))?;
             (rest.split(' ').next() == Some(uri)).then_some(id)
         })
     };

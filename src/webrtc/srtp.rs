@@ -91,7 +91,10 @@ impl Keys {
         crypto: &dyn RTCCrypto,
     ) -> Result<Self, Error> {
         if material.len() != profile.material() {
-            return Err(Error::new(ErrorKind::Internal, "SRTP keys have a wrong length"));
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "SRTP keys have a wrong length",
+            ));
         }
         let (keys, salts) = material.split_at(2 * KEY);
         let (client_key, server_key) = keys.split_at(KEY);
@@ -159,7 +162,13 @@ impl Sealer {
         let mut encryption = [0; KEY];
         derive(crypto, key, salt, LABEL_ENCRYPTION, &mut encryption)?;
         let mut session_salt = [0; 14];
-        derive(crypto, key, salt, LABEL_SALT, &mut session_salt[..profile.salt()])?;
+        derive(
+            crypto,
+            key,
+            salt,
+            LABEL_SALT,
+            &mut session_salt[..profile.salt()],
+        )?;
         let cipher = match profile {
             Profile::Gcm => Cipher::Gcm(crypto.new_aead(AeadAlgorithm::Aes128Gcm, &encryption)?),
             Profile::Cm => {
@@ -192,7 +201,11 @@ impl Sealer {
     /// used for different contents. False when the packet must not be sent.
     #[must_use]
     pub fn seal(&mut self, packet: &mut [u8], header: usize, ssrc: u32, index: u64) -> bool {
-        let Some(end) = packet.len().checked_sub(self.tag()).filter(|end| *end >= header) else {
+        let Some(end) = packet
+            .len()
+            .checked_sub(self.tag())
+            .filter(|end| *end >= header)
+        else {
             return false;
         };
         // The low 48 bits are all that there is (RFC 3711 §3.3.1).
@@ -326,8 +339,7 @@ mod tests {
     #[test]
     fn a_packet_without_room_for_its_tag_is_refused() {
         let provider = rtc_crypto::default_provider().unwrap();
-        let mut sealer =
-            Sealer::new(Profile::Gcm, &[1; 16], &[2; 12], provider.crypto()).unwrap();
+        let mut sealer = Sealer::new(Profile::Gcm, &[1; 16], &[2; 12], provider.crypto()).unwrap();
         assert!(!sealer.seal(&mut [0; 20], 12, 1, 1));
     }
 
@@ -339,7 +351,13 @@ mod tests {
         // The other side's keys are ours the other way round.
         let mut client = Keys::server(
             Profile::Gcm,
-            &[&material[16..32], &material[..16], &material[44..], &material[32..44]].concat(),
+            &[
+                &material[16..32],
+                &material[..16],
+                &material[44..],
+                &material[32..44],
+            ]
+            .concat(),
             provider.crypto(),
         )
         .unwrap();

@@ -202,6 +202,7 @@ impl Viewer {
                     }
                     if lane.feed == Feed::Behind {
                         self.next_pace = Some(step.now);
+                        self.replayed = Some(step.now);
                     }
                 }
                 self.replay(step);
@@ -243,7 +244,11 @@ impl Viewer {
                 }
                 ice::Event::Lost => {
                     let never = self.status.state == State::Connecting;
-                    self.finish(if never { End::NeverConnected } else { End::Vanished });
+                    self.finish(if never {
+                        End::NeverConnected
+                    } else {
+                        End::Vanished
+                    });
                 }
             }
         }
@@ -301,7 +306,8 @@ impl Viewer {
             self.status.loss = f32::from(reception.fraction_lost) / 256.0;
             let rate = f64::from(lane.codec.clock_rate());
             self.status.jitter = Duration::from_secs_f64(f64::from(reception.jitter) / rate);
-            self.estimate.loss(now, reception.total_lost, reception.highest);
+            self.estimate
+                .loss(now, reception.total_lost, reception.highest);
             let rtt = self.status.rtt.unwrap_or(RTT_UNKNOWN);
             self.stamps.hold_back(self.estimate.hold_back(rtt));
         }
@@ -339,7 +345,8 @@ impl Viewer {
                 Resent::Missing => self.status.missed += 1,
             }
         }
-        self.estimate.sent(step.now, step.arena.bytes.len() - before);
+        self.estimate
+            .sent(step.now, step.arena.bytes.len() - before);
     }
 
     /// The camera has sent `entry`, which is in `history` already.
@@ -400,7 +407,9 @@ impl Viewer {
                     lane.feed = Feed::Closed;
                     self.status.skipped += 1;
                 } else if self.wants_replay
-                    && self.replayed.is_none_or(|last| last + REPLAY_INTERVAL <= now)
+                    && self
+                        .replayed
+                        .is_none_or(|last| last + REPLAY_INTERVAL <= now)
                 {
                     self.wants_replay = false;
                     if !entry.frame.random_access {
@@ -432,7 +441,8 @@ impl Viewer {
             lane.feed = Feed::Closed;
             0
         });
-        self.estimate.sent(step.now, step.arena.bytes.len() - before);
+        self.estimate
+            .sent(step.now, step.arena.bytes.len() - before);
         sent
     }
 

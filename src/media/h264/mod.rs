@@ -151,9 +151,11 @@ impl Assembler {
 
     fn has_slice(&self) -> bool {
         self.unit.as_ref().is_some_and(|unit| {
-            unit.begun || unit.nal_units
-                .iter()
-                .any(|nal| NalType::of(nal).is_some_and(NalType::is_slice))
+            unit.begun
+                || unit
+                    .nal_units
+                    .iter()
+                    .any(|nal| NalType::of(nal).is_some_and(NalType::is_slice))
                 || unit.damaged
         })
     }
@@ -469,22 +471,45 @@ mod tests {
         }
         let shape: Vec<_> = units
             .iter()
-            .map(|unit| (unit.part.first, unit.part.last, unit.random_access, unit.nal_units.len()))
+            .map(|unit| {
+                (
+                    unit.part.first,
+                    unit.part.last,
+                    unit.random_access,
+                    unit.nal_units.len(),
+                )
+            })
             .collect();
         assert_eq!(shape[0], (true, false, true, 2));
         assert_eq!(shape[1], (false, false, false, 0));
         assert_eq!(shape.last(), Some(&(false, true, false, 0)));
         assert_eq!(shape.len(), 5);
-        let pieces: Vec<_> = units.iter().flat_map(|u| u.head.iter().chain(&u.tail)).collect();
-        assert!(pieces.iter().all(|piece| piece.header == 0x65 && !piece.data.is_empty()));
-        let starts: Vec<_> = pieces.iter().map(|piece| (piece.starts, piece.ends)).collect();
+        let pieces: Vec<_> = units
+            .iter()
+            .flat_map(|u| u.head.iter().chain(&u.tail))
+            .collect();
+        assert!(
+            pieces
+                .iter()
+                .all(|piece| piece.header == 0x65 && !piece.data.is_empty())
+        );
+        let starts: Vec<_> = pieces
+            .iter()
+            .map(|piece| (piece.starts, piece.ends))
+            .collect();
         assert_eq!(starts.first(), Some(&(true, false)));
         assert_eq!(starts.last(), Some(&(false, true)));
-        let whole: Vec<u8> = pieces.iter().flat_map(|piece| piece.data.iter().copied()).collect();
+        let whole: Vec<u8> = pieces
+            .iter()
+            .flat_map(|piece| piece.data.iter().copied())
+            .collect();
         let sent: Vec<u8> = (0..5_000_usize).map(|i| i.to_le_bytes()[0] | 1).collect();
         assert_eq!(whole, sent);
         let next = assemble(&mut assembler, vec![packet(9, true, P)]);
-        assert_eq!((next[0].part, &next[0].nal_units[..]), (Part::WHOLE, &[Bytes::from_static(P)][..]));
+        assert_eq!(
+            (next[0].part, &next[0].nal_units[..]),
+            (Part::WHOLE, &[Bytes::from_static(P)][..])
+        );
     }
 
     #[test]
@@ -493,11 +518,17 @@ mod tests {
         let mut packets = fragments(0, 0x65, 3_000);
         packets[20].lost = 1;
         let mut units = Vec::new();
-        for packet in packets.into_iter().chain([packet(9, true, P), packet(18, true, IDR)]) {
+        for packet in packets
+            .into_iter()
+            .chain([packet(9, true, P), packet(18, true, IDR)])
+        {
             assembler.push(packet, &mut |unit| units.push(unit));
             units.extend(assembler.part(10, 102));
         }
-        let shape: Vec<_> = units.iter().map(|unit| (unit.time, unit.part.first)).collect();
+        let shape: Vec<_> = units
+            .iter()
+            .map(|unit| (unit.time, unit.part.first))
+            .collect();
         assert_eq!(shape, [(0, true), (18, true)]);
         assert_eq!(assembler.take_skipped(), 2);
     }

@@ -102,13 +102,7 @@ impl Ingest {
     }
 
     /// Publishes what `packet` completes; without one, what is there.
-    fn publish(
-        &mut self,
-        index: usize,
-        packet: Option<Packet>,
-        now: Duration,
-        out: &Publisher,
-    ) {
+    fn publish(&mut self, index: usize, packet: Option<Packet>, now: Duration, out: &Publisher) {
         let state = &mut self.tracks[index];
         let id = TrackId(u8::try_from(index).unwrap_or(u8::MAX));
         let (sync, rate) = (&self.sync, state.rate);

@@ -251,12 +251,11 @@ impl Rtsp {
         loop {
             let next = next_packet(session, &routes, ends.camera, &mut buffer);
             let mut next = std::pin::pin!(next);
-            let arrived = match next.as_mut().now_or_never() {
-                Some(arrived) => Ok(arrived),
-                None => {
-                    ingest.dry(out);
-                    timeout_at(silent_at, next).await
-                }
+            let arrived = if let Some(arrived) = next.as_mut().now_or_never() {
+                Ok(arrived)
+            } else {
+                ingest.dry(out);
+                timeout_at(silent_at, next).await
             };
             match arrived {
                 Ok(Ok(Some(arrived))) => {

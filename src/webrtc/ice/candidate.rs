@@ -110,7 +110,10 @@ mod tests {
         let chromium = "candidate:842163049 1 udp 1677729535 203.0.113.7 46154 typ srflx raddr \
                         0.0.0.0 rport 0 generation 0 ufrag 4aFj network-cost 999";
         let parsed = RemoteCandidate::parse(chromium).unwrap();
-        assert_eq!(parsed.address, "203.0.113.7:46154".parse::<SocketAddr>().unwrap());
+        assert_eq!(
+            parsed.address,
+            "203.0.113.7:46154".parse::<SocketAddr>().unwrap()
+        );
         assert_eq!(parsed.priority, 1_677_729_535);
         assert_eq!(parsed.kind, Kind::ServerReflexive);
         for line in [
@@ -119,7 +122,10 @@ mod tests {
             "0 1 udp 2122252543 2001:db8::5 61665 typ host\r\n",
         ] {
             let parsed = RemoteCandidate::parse(line).unwrap();
-            assert_eq!(parsed.address, "[2001:db8::5]:61665".parse::<SocketAddr>().unwrap());
+            assert_eq!(
+                parsed.address,
+                "[2001:db8::5]:61665".parse::<SocketAddr>().unwrap()
+            );
             assert_eq!(parsed.kind, Kind::Host);
         }
     }

@@ -31,9 +31,9 @@ use crate::{
     base::{Error, ErrorKind, Tasks},
     config::{Listen, MediaListen},
     webrtc::{
+        addresses::{Addresses, Bound},
         arena::Arena,
         ice::{Path, Transport, is_stun},
-        addresses::{Addresses, Bound},
         relay::{Relayed, Relays},
         stun_client::StunKeeper,
     },
@@ -100,7 +100,9 @@ impl Sockets {
 
     fn at(listen: Listen, port: u16) -> io::Result<Self> {
         let addresses: Vec<IpAddr> = match listen {
-            Listen::Everywhere(_) => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+            Listen::Everywhere(_) => {
+                vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()]
+            }
             Listen::At(address) => vec![address.ip()],
         };
         let mut last = io::Error::from(io::ErrorKind::AddrInUse);
@@ -148,10 +150,16 @@ impl Sockets {
     /// What can reach them.
     #[must_use]
     pub fn bound(&self) -> Bound {
-        let locals = || self.udp.iter().filter_map(|socket| socket.local_addr().ok());
+        let locals = || {
+            self.udp
+                .iter()
+                .filter_map(|socket| socket.local_addr().ok())
+        };
         Bound {
             port: self.number,
-            only: locals().map(|local| local.ip()).find(|ip| !ip.is_unspecified()),
+            only: locals()
+                .map(|local| local.ip())
+                .find(|ip| !ip.is_unspecified()),
             ipv4: locals().any(|local| local.is_ipv4()),
             ipv6: locals().any(|local| local.is_ipv6()),
         }
@@ -266,9 +274,8 @@ impl Port {
     /// Hands a datagram to its viewer, if it is for one. Whoever sends more than is taken loses it.
     pub fn deliver(&self, path: Path, datagram: &[u8]) -> bool {
         let route = self.table.find(&path, datagram);
-        let delivered = route.is_some_and(|route| {
-            route.accept(path, Bytes::copy_from_slice(datagram))
-        });
+        let delivered =
+            route.is_some_and(|route| route.accept(path, Bytes::copy_from_slice(datagram)));
         if !delivered && !self.is_of_a_stun_server(&path, datagram) {
             self.ignored.fetch_add(1, Ordering::Relaxed);
         }

@@ -106,7 +106,11 @@ impl Table {
         for path in paths {
             let key = key(path);
             // Another viewer may have the address by now.
-            if inner.by_address.get(&key).is_some_and(|route| route.viewer == viewer) {
+            if inner
+                .by_address
+                .get(&key)
+                .is_some_and(|route| route.viewer == viewer)
+            {
                 inner.by_address.remove(&key);
             }
         }
@@ -122,5 +126,8 @@ impl Table {
 
 fn key(path: &Path) -> (Transport, SocketAddr) {
     let remote = path.remote;
-    (path.transport, SocketAddr::new(remote.ip().to_canonical(), remote.port()))
+    (
+        path.transport,
+        SocketAddr::new(remote.ip().to_canonical(), remote.port()),
+    )
 }

@@ -55,7 +55,11 @@ const GOODBYE: Duration = Duration::from_millis(300);
 const MESSAGES_MAX: usize = 512;
 
 pub(super) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -93,7 +97,11 @@ impl Connections {
         };
         let waiting = writer.queued.load(Ordering::Relaxed);
         // A picture may be larger than all room, but not wait behind another one.
-        let limit = if batch.media { QUEUED_MAX } else { QUEUED_MAX + CONTROL_MAX };
+        let limit = if batch.media {
+            QUEUED_MAX
+        } else {
+            QUEUED_MAX + CONTROL_MAX
+        };
         if waiting > 0 && waiting + bytes.len() > limit {
             return 0;
         }
@@ -211,7 +219,10 @@ async fn serve(port: &Port, stream: TcpStream, remote: SocketAddr) {
     };
     let write = async {
         while let Some(bytes) = waiting.recv().await {
-            if !matches!(timeout(WRITE_LIMIT, writer.write_all(&bytes)).await, Ok(Ok(()))) {
+            if !matches!(
+                timeout(WRITE_LIMIT, writer.write_all(&bytes)).await,
+                Ok(Ok(()))
+            ) {
                 return;
             }
             queued.fetch_sub(bytes.len(), Ordering::Relaxed);
@@ -243,7 +254,10 @@ async fn serve(port: &Port, stream: TcpStream, remote: SocketAddr) {
 /// The next frame; none at the end, or when it is larger than any that browsers send.
 async fn frame(reader: &mut (impl AsyncReadExt + Unpin), buffer: &mut BytesMut) -> Option<Bytes> {
     loop {
-        if let Some(length) = buffer.first_chunk().map(|l| usize::from(u16::from_be_bytes(*l))) {
+        if let Some(length) = buffer
+            .first_chunk()
+            .map(|l| usize::from(u16::from_be_bytes(*l)))
+        {
             if length > FRAME_MAX {
                 return None;
             }

@@ -24,7 +24,11 @@ const TURN: usize = 64;
 
 /// Binds a socket for one address family.
 pub(super) fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -96,7 +100,8 @@ impl Udp {
             src_ip: path.local.filter(|ip| ip.is_ipv4() == self.is_ipv4),
         };
         self.socket.try_io(Interest::WRITABLE, || {
-            self.state.try_send(UdpSockRef::from(&self.socket), &transmit)
+            self.state
+                .try_send(UdpSockRef::from(&self.socket), &transmit)
         })
     }
 
@@ -118,7 +123,8 @@ impl Udp {
             }
             let mut slices: Vec<_> = buffers.iter_mut().map(|b| IoSliceMut::new(b)).collect();
             let received = self.socket.try_io(Interest::READABLE, || {
-                self.state.recv(UdpSockRef::from(&self.socket), &mut slices, &mut meta)
+                self.state
+                    .recv(UdpSockRef::from(&self.socket), &mut slices, &mut meta)
             });
             let count = match received {
                 Ok(count) => count,

@@ -57,6 +57,10 @@ pub struct Listed {
     pub state: State,
     /// How many watch it.
     pub viewers: usize,
+    /// Media bytes that have come from it.
+    pub bytes: u64,
+    /// Media bytes that are kept for viewers.
+    pub kept: usize,
 }
 
 impl Directory {
@@ -104,6 +108,8 @@ impl Directory {
             url: entry.url.clone(),
             state: entry.hub.state(),
             viewers: entry.hub.viewers(),
+            bytes: entry.hub.bytes(),
+            kept: entry.hub.kept(),
         });
         listed.collect()
     }

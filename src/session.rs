@@ -5,10 +5,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::base::{Error, ErrorKind, Secret, SessionId, SourceUrl};
+use crate::{
+    base::{Error, ErrorKind, Secret, SessionId, SourceUrl},
+    webrtc::status::Status,
+};
 
 /// Sessions that have been answered and are not connected yet. An offer costs nothing to make.
 const HALF_OPEN_MAX: usize = 256;
@@ -28,6 +31,20 @@ struct Entry {
     stop: CancellationToken,
     /// When it was entered, as long as it is not connected.
     half_open: Option<Instant>,
+    /// The source as people may read it.
+    shown: String,
+    status: Option<watch::Receiver<Status>>,
+}
+
+/// A session as [`Sessions::list`] shows it.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// Its identifier.
+    pub id: SessionId,
+    /// What it plays, without credentials.
+    pub source: String,
+    /// How its viewer fares.
+    pub status: Status,
 }
 
 impl Sessions {
@@ -52,6 +69,7 @@ impl Sessions {
         {
             entry.stop.cancel();
         }
+        let shown = source.to_string();
         let source = source.key();
         // Those that never connect must not take the places of those who watch.
         let connected = || table.values().filter(|entry| entry.half_open.is_none());
@@ -73,6 +91,8 @@ impl Sessions {
                 source,
                 stop,
                 half_open,
+                shown,
+                status: None,
             },
         );
         Ok(Registration {
@@ -88,6 +108,22 @@ impl Sessions {
             .get(&id)
             .map(|entry| entry.stop.cancel())
             .is_some()
+    }
+
+    /// All of them, in no order.
+    #[must_use]
+    pub fn list(&self) -> Vec<Listed> {
+        let table = self.lock();
+        let listed = table.iter().map(|(id, entry)| Listed {
+            id: *id,
+            source: entry.shown.clone(),
+            status: entry
+                .status
+                .as_ref()
+                .map(|status| *status.borrow())
+                .unwrap_or_default(),
+        });
+        listed.collect()
     }
 
     /// How many there are.
@@ -114,6 +150,13 @@ impl Registration {
     pub fn connected(&self) {
         if let Some(entry) = self.sessions.lock().get_mut(&self.id) {
             entry.half_open = None;
+        }
+    }
+
+    /// From now on it is listed with this status.
+    pub fn follow(&self, status: watch::Receiver<Status>) {
+        if let Some(entry) = self.sessions.lock().get_mut(&self.id) {
+            entry.status = Some(status);
         }
     }
 
@@ -175,7 +218,14 @@ mod tests {
         let session = sessions.register(&source, stop.clone()).unwrap();
         assert!(sessions.end(session.id()) && stop.is_cancelled());
         let id = session.id();
+        let status = Status {
+            frames: 7,
+            ..Status::default()
+        };
+        session.follow(watch::channel(status).1);
+        let listed = sessions.list();
+        assert_eq!((listed[0].id, listed[0].status.frames), (id, 7));
         drop(session);
-        assert!(!sessions.end(id));
+        assert!(!sessions.end(id) && sessions.list().is_empty());
     }
 }

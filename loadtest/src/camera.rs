@@ -28,6 +28,8 @@ pub(crate) struct Settings {
     pub(crate) audio: bool,
     /// Whether a client's first frame is a key frame, as with few cameras.
     pub(crate) join_at_key: bool,
+    /// Bits per second of the link to the cameras; none for one that takes no time.
+    pub(crate) link: Option<u32>,
 }
 
 /// What the threads of the server share.

@@ -73,6 +73,10 @@ pub(crate) struct Common {
     /// Cameras begin each session with a key frame; most real ones do not
     #[arg(long, global = true)]
     pub(crate) join_at_key: bool,
+    /// Pictures come over a link of so many Mbit/s, as from a camera; latency counts from the arrival of their last
+    /// byte. Without it a picture is there at once
+    #[arg(long, global = true, value_name = "MBIT")]
+    pub(crate) link: Option<f64>,
     /// Cameras have no sound, and viewers ask for none
     #[arg(long, global = true)]
     pub(crate) no_audio: bool,

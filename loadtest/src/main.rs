@@ -102,12 +102,17 @@ fn settings(common: &Common) -> Result<Settings, String> {
         clippy::cast_sign_loss,
         reason = "both are in range"
     )]
-    let (gop, bitrate) = (frames as u16, (common.bitrate * 1e6) as u32);
+    let (gop, bitrate, link) = (
+        frames as u16,
+        (common.bitrate * 1e6) as u32,
+        common.link.map(|mbit| (mbit * 1e6) as u32),
+    );
     Ok(Settings {
         bitrate,
         gop,
         audio: !common.no_audio,
         join_at_key: common.join_at_key,
+        link,
     })
 }
 

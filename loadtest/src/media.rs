@@ -274,13 +274,17 @@ impl Media {
         packetize(video, &mut out, timestamp, &nal);
         // The time is the last thing that is known, and the last packet has it whole.
         let end = out.bytes.len();
+        let travel = travel(self.shared.settings.link, end);
         out.bytes[end - TRAILER_LEN..].copy_from_slice(
             &Trailer {
-                emitted_ns: unix_ns(),
+                emitted_ns: unix_ns() + i64::try_from(travel.as_nanos()).unwrap_or(0),
                 ..trailer
             }
             .to_bytes(),
         );
+        if let (Track::Interleaved(_), false) = (&video.track, travel.is_zero()) {
+            return write_slowly(&out.bytes, self.shared.settings.link, writer);
+        }
         write(&video.track, false, &out, writer)
     }
 
@@ -322,6 +326,29 @@ impl Media {
         }
         Ok(())
     }
+}
+
+/// Written at once to a link that has its own speed.
+const LINK_CHUNK: usize = 4 * PAYLOAD;
+
+/// How long a link of `speed` bits per second takes for `bytes`; no time at all if it has no speed.
+fn travel(speed: Option<u32>, bytes: usize) -> Duration {
+    let nanos = |speed: u32| bytes as u64 * 8_000_000_000 / u64::from(speed.max(1));
+    Duration::from_nanos(speed.map_or(0, nanos))
+}
+
+/// Writes as a link of this speed would bring it.
+fn write_slowly(bytes: &[u8], speed: Option<u32>, writer: &Mutex<TcpStream>) -> io::Result<()> {
+    let begun = Instant::now();
+    let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut written = 0;
+    for chunk in bytes.chunks(LINK_CHUNK) {
+        written += chunk.len();
+        let due = begun + travel(speed, written);
+        thread::sleep(due.saturating_duration_since(Instant::now()));
+        writer.write_all(chunk)?;
+    }
+    Ok(())
 }
 
 /// A length at which the last fragment has room for the whole trailer.
@@ -393,6 +420,7 @@ mod tests {
             gop,
             audio: true,
             join_at_key: false,
+            link: None,
         };
         let shared = Shared {
             settings,

@@ -53,6 +53,8 @@ fn entry(name: &str, named: bool, running: Option<&Listed>) -> Value {
         "named": named,
         "state": state,
         "viewers": running.map_or(0, |listed| listed.viewers),
+        "bytes": running.map_or(0, |listed| listed.bytes),
+        "kept_bytes": running.map_or(0, |listed| listed.kept),
         "error": error,
     })
 }

@@ -68,6 +68,7 @@ pub fn hub() -> (Publisher, Hub) {
         id: NEXT.fetch_add(1, Ordering::Relaxed),
         start: Instant::now(),
         bytes: AtomicU64::new(0),
+        kept: AtomicUsize::new(0),
         latest: AtomicU64::new(0),
         gop: Mutex::default(),
         viewers: AtomicUsize::new(0),
@@ -92,6 +93,7 @@ struct Shared {
     id: u64,
     start: Instant,
     bytes: AtomicU64,
+    kept: AtomicUsize,
     /// In nanoseconds since the start.
     latest: AtomicU64,
     /// Also held while a frame is handed out, so that who subscribes gets each picture once.
@@ -262,6 +264,20 @@ impl Hub {
     #[must_use]
     pub fn viewers(&self) -> usize {
         self.shared.viewers.load(Ordering::Relaxed)
+    }
+
+    /// One of those who keep packets for viewers has `after` bytes of them, instead of `before`.
+    pub fn keeps(&self, before: usize, after: usize) {
+        // Wraps both ways, so the sum is right.
+        self.shared
+            .kept
+            .fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+    }
+
+    /// Media bytes that are kept for viewers: to be sent again, and for those who come later.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        self.shared.kept.load(Ordering::Relaxed)
     }
 
     /// Media bytes published since the start.

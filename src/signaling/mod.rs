@@ -174,6 +174,7 @@ async fn answer(context: Context, offer: Offer) -> Result<Answer, Error> {
         host: offer.host.as_deref(),
     };
     let (viewer, sdp) = context.engine.answer(request).await?;
+    registration.follow(viewer.watch());
     let span = tracing::info_span!(
         "session",
         session = %session.short(),

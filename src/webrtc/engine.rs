@@ -281,6 +281,12 @@ impl Session {
         }
     }
 
+    /// How it fares, from now on.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
     /// How it fares.
     #[must_use]
     pub fn status(&self) -> Status {

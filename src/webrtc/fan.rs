@@ -162,6 +162,8 @@ pub struct Fan {
     /// How many viewers have been given to this fan.
     load: Load,
     histories: Histories,
+    /// Bytes of the histories, as the hub was told.
+    kept: usize,
     seats: HashMap<u64, Seat>,
     arena: Arena,
     full: Vec<Path>,
@@ -176,6 +178,7 @@ pub struct Fan {
 
 impl Drop for Fan {
     fn drop(&mut self) {
+        self.account(0);
         // After a panic nobody else would know.
         let ids: Vec<u64> = self.seats.keys().copied().collect();
         for id in ids {
@@ -202,6 +205,7 @@ impl Fan {
             address: address.clone(),
             load,
             histories: Histories::default(),
+            kept: 0,
             seats: HashMap::new(),
             arena: Arena::default(),
             full: Vec::new(),
@@ -413,9 +417,16 @@ impl Fan {
         }
     }
 
+    /// Tells the hub how much is kept.
+    fn account(&mut self, bytes: usize) {
+        self.hub.keeps(self.kept, bytes);
+        self.kept = bytes;
+    }
+
     /// Does what is due.
     async fn tick(&mut self) {
         let now = now();
+        self.account(self.histories.bytes());
         let due: Vec<u64> = self
             .seats
             .iter()

@@ -70,7 +70,7 @@ impl Camera {
                 captured: Duration::ZERO,
                 random_access: false,
                 part: Part::WHOLE,
-                payloads: cut_access_unit(&access_unit(PICTURE), PAYLOAD_MAX).into(),
+                payloads: cut_access_unit(&access_unit(PICTURE), PAYLOAD_MAX),
             },
             epoch: Instant::now(),
             taken: Instant::now(),

@@ -37,8 +37,10 @@ use crate::{
     },
 };
 
-/// Viewers of a camera that one task serves alone, before another one is started.
-const SHARE: usize = 32;
+/// Viewers of a camera that one task serves alone, before another one is started: the last of them gets
+/// a picture about a millisecond after the first. Each task more is another thread to wake up for
+/// every frame, which costs more than it helps with fewer viewers.
+const SHARE: usize = 100;
 
 /// How long a fan may take to accept a viewer, and to say goodbye to one.
 const JOIN_LIMIT: Duration = Duration::from_secs(1);

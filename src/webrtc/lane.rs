@@ -20,8 +20,10 @@ use crate::{
 };
 
 /// How often a sender report is sent. RFC 3550 §6.2 suggests 5 s; browsers bring sound and picture
-/// together with the first one, so it should not be long in coming.
-const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// together with the first ones, so these should not be long in coming.
+const REPORT_INTERVAL: Duration = Duration::from_secs(3);
+const FIRST_REPORT_INTERVAL: Duration = Duration::from_secs(1);
+const FIRST_REPORTS: u32 = 4;
 /// Stretches of packets without a jump that are remembered: a viewer asks for what it lost within
 /// seconds, and each key frame after a jump begins one.
 const RUNS_MAX: usize = 16;
@@ -134,6 +136,7 @@ pub struct Lane {
     packets: u64,
     octets: u64,
     reported: Option<Duration>,
+    reports: u32,
     /// The last report's middle 32 bits of NTP time, and when it was sent.
     last_report: Option<(u32, Instant)>,
 }
@@ -167,6 +170,7 @@ impl Lane {
             packets: 0,
             octets: 0,
             reported: None,
+            reports: 0,
             last_report: None,
         }
     }
@@ -347,13 +351,19 @@ impl Lane {
     /// A sender report that belongs with `frame`, if it is time for one. `hub_start` is the wall
     /// time at which the hub's clock began.
     pub fn report(&mut self, frame: &Frame, hub_start: SystemTime, now: Instant) -> Option<Report> {
+        let interval = if self.reports < FIRST_REPORTS {
+            FIRST_REPORT_INTERVAL
+        } else {
+            REPORT_INTERVAL
+        };
         let due = self
             .reported
-            .is_none_or(|last| frame.captured >= last + REPORT_INTERVAL || frame.captured < last);
+            .is_none_or(|last| frame.captured >= last + interval || frame.captured < last);
         if !due || self.feed != Feed::Live || self.packets == 0 {
             return None;
         }
         self.reported = Some(frame.captured);
+        self.reports = self.reports.saturating_add(1);
         let ntp = ntp(hub_start + frame.captured);
         self.last_report = Some((low_word(ntp >> 16), now));
         Some(Report {

@@ -24,11 +24,11 @@ use crate::{
 /// description does not. Cameras send a key frame at the start, or every one or two seconds.
 const PROFILE_WAIT: Duration = Duration::from_millis(1_500);
 
-/// Payloads of a picture that are handed on before its end: about 18 kB, which a link of 100 Mbit/s
-/// carries in 1.5 ms.
-const BURST: usize = 16;
-/// The same when the camera pauses within a picture.
-const DRY_BURST: usize = 4;
+/// Payloads of a picture that are handed on before its end: what goes to a viewer in one call. With
+/// less, the last viewer of many waits longer for a picture that is there already.
+const BURST: usize = 56;
+/// The same when nothing more has arrived: about 18 kB, which a link of 100 Mbit/s carries in 1.5 ms.
+const DRY_BURST: usize = 16;
 
 /// The state of all tracks of one connection.
 pub(super) struct Ingest {

@@ -45,11 +45,14 @@ const IDLE_LIMIT: Duration = Duration::from_secs(30);
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
 /// Nothing that browsers send is larger.
 const FRAME_MAX: usize = 4_096;
-/// Bytes that may wait for a slow connection: half a second of a good camera.
-const QUEUED_MAX: usize = 512 << 10;
+/// How long anything may wait before media is refused: a slow connection gets whole pictures less.
+const WAIT_MAX: Duration = Duration::from_secs(1);
+/// Bytes that may wait: more than one key frame of a camera with many pixels, and room beside it for
+/// what is no media.
+const QUEUED_MAX: usize = 4 << 20;
 const CONTROL_MAX: usize = 64 << 10;
-/// What the kernel may hold back: more would only be late.
-const SEND_BUFFER: usize = 128 << 10;
+/// What the kernel may hold back, about: consent waits behind it.
+const SEND_BUFFER: usize = 48 << 10;
 /// How long goodbyes may take after the server was told to stop.
 const GOODBYE: Duration = Duration::from_millis(300);
 const MESSAGES_MAX: usize = 512;
@@ -79,8 +82,17 @@ pub(super) struct Connections {
 
 #[derive(Debug, Clone)]
 struct Writer {
-    queue: mpsc::Sender<Bytes>,
+    queue: mpsc::Sender<(Instant, Bytes)>,
     queued: Arc<AtomicUsize>,
+    /// When that was queued which is being written.
+    oldest: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Writer {
+    fn oldest(&self) -> MutexGuard<'_, Option<Instant>> {
+        // Nothing can panic with it.
+        self.oldest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Connections {
@@ -95,14 +107,17 @@ impl Connections {
         let Some(writer) = self.lock().get(&batch.path.remote).cloned() else {
             return 0;
         };
-        let waiting = writer.queued.load(Ordering::Relaxed);
-        // A picture may be larger than all room, but not wait behind another one.
+        let now = Instant::now();
+        let is_late = writer
+            .oldest()
+            .is_some_and(|oldest| oldest + WAIT_MAX < now);
         let limit = if batch.media {
             QUEUED_MAX
         } else {
             QUEUED_MAX + CONTROL_MAX
         };
-        if waiting > 0 && waiting + bytes.len() > limit {
+        let waiting = writer.queued.load(Ordering::Relaxed);
+        if batch.media && is_late || waiting + bytes.len() > limit {
             return 0;
         }
         let packets = bytes.len().div_ceil(batch.segment);
@@ -114,7 +129,7 @@ impl Connections {
         }
         let length = framed.len();
         writer.queued.fetch_add(length, Ordering::Relaxed);
-        if writer.queue.try_send(framed.freeze()).is_err() {
+        if writer.queue.try_send((now, framed.freeze())).is_err() {
             writer.queued.fetch_sub(length, Ordering::Relaxed);
             return 0;
         }
@@ -205,12 +220,14 @@ async fn serve(port: &Port, stream: TcpStream, remote: SocketAddr) {
         local: stream.local_addr().ok().map(|address| address.ip()),
     };
     let (mut reader, mut writer) = stream.into_split();
-    let (queue, mut waiting) = mpsc::channel::<Bytes>(MESSAGES_MAX);
+    let (queue, mut waiting) = mpsc::channel::<(Instant, Bytes)>(MESSAGES_MAX);
     let queued = Arc::new(AtomicUsize::new(0));
     let entry = Writer {
         queue,
         queued: Arc::clone(&queued),
+        oldest: Arc::default(),
     };
+    let progress = entry.clone();
     port.tcp.lock().insert(remote, entry);
     let _entry = Registered {
         connections: &port.tcp,
@@ -218,13 +235,15 @@ async fn serve(port: &Port, stream: TcpStream, remote: SocketAddr) {
         queued: Arc::clone(&queued),
     };
     let write = async {
-        while let Some(bytes) = waiting.recv().await {
+        while let Some((since, bytes)) = waiting.recv().await {
+            *progress.oldest() = Some(since);
             if !matches!(
                 timeout(WRITE_LIMIT, writer.write_all(&bytes)).await,
                 Ok(Ok(()))
             ) {
                 return;
             }
+            *progress.oldest() = None;
             queued.fetch_sub(bytes.len(), Ordering::Relaxed);
         }
     };

@@ -25,9 +25,9 @@ use crate::{
     media::{Frame, Kind, Track},
 };
 
-/// Frames kept for subscribers that are behind: about two seconds of 60 pictures and 50 blocks of
-/// sound per second, and less when large pictures come in parts.
-const RING: usize = 256;
+/// Frames kept for subscribers that are behind: about a second of 25 pictures and 50 blocks of sound.
+/// Whoever is further behind has to catch up with the live edge anyway.
+const RING: usize = 64;
 
 /// What a source is doing, as subscribers and people see it.
 #[derive(Debug, Clone)]
@@ -350,13 +350,13 @@ mod tests {
     async fn a_slow_subscriber_learns_its_loss_and_disturbs_nobody() {
         let (publisher, hub) = hub();
         let (mut slow, mut quick) = (hub.subscribe().0, hub.subscribe().0);
-        for number in 0..300 {
+        for number in 0..108 {
             publisher.publish(frame(number));
             assert!(matches!(quick.next().await, Next::Frame(f) if f.time.0 == number));
         }
         assert!(matches!(slow.next().await, Next::Behind(44)));
-        publisher.publish(frame(300));
-        assert!(matches!(slow.next().await, Next::Frame(f) if f.time.0 == 300));
+        publisher.publish(frame(108));
+        assert!(matches!(slow.next().await, Next::Frame(f) if f.time.0 == 108));
         let (one, _other) = (hub.watch(), hub.watch());
         assert_eq!(hub.viewers(), 2);
         drop(one);

@@ -30,6 +30,7 @@ use crate::{
         ice::{Agent, Credentials, Path, RemoteCandidate, Transport},
         lane::Lane,
         negotiate::SectionPlan,
+        offer,
         port::{Port, Sockets},
         relay::Relays,
         status::{End, State, Status},
@@ -293,6 +294,36 @@ impl Session {
     #[must_use]
     pub fn status(&self) -> Status {
         *self.status.borrow()
+    }
+
+    /// Tries another address of the browser, which its client has found after the offer (trickle,
+    /// [RFC 8838]). `line` is a candidate line; false for one that is not tried, such as a name or an
+    /// address of nobody.
+    ///
+    /// [RFC 8838]: https://datatracker.ietf.org/doc/html/rfc8838
+    pub async fn add_candidate(&self, line: &str, client: Option<IpAddr>) -> bool {
+        let usable = offer::usable(line, client.is_some_and(|ip| ip.is_loopback()));
+        let Some(candidate) = usable.and_then(|line| RemoteCandidate::parse(&line)) else {
+            return false;
+        };
+        let event = Event::Candidate {
+            viewer: self.viewer,
+            candidate,
+        };
+        matches!(timeout(JOIN_LIMIT, self.fan.send(event)).await, Ok(Ok(())))
+    }
+
+    /// Begins ICE anew with the browser's new credentials, and gives ours for the answer; media goes on
+    /// meanwhile. None when the viewer is gone.
+    pub async fn restart(&self, remote: Credentials) -> Option<Credentials> {
+        let local = Credentials::random();
+        let event = Event::Restart {
+            viewer: self.viewer,
+            local: local.clone(),
+            remote,
+        };
+        let sent = timeout(JOIN_LIMIT, self.fan.send(event)).await;
+        matches!(sent, Ok(Ok(()))).then_some(local)
     }
 
     /// Says goodbye to the browser.

@@ -341,11 +341,16 @@ impl Fan {
             } => {
                 self.with(viewer, |viewer, step| viewer.handle(step, path, &data));
             }
-            Event::Candidate { viewer, candidate } => self.with(viewer, |viewer, step| {
-                viewer.ice().add_remote(step.now, candidate);
-                viewer.handle_timeout(step);
-                None
-            }),
+            Event::Candidate { viewer, candidate } => {
+                for (relay, _) in self.port.relays().relayed() {
+                    self.port.relays().permit(relay, candidate.address.ip());
+                }
+                self.with(viewer, |viewer, step| {
+                    viewer.ice().add_remote(step.now, candidate);
+                    viewer.handle_timeout(step);
+                    None
+                });
+            }
             Event::Restart {
                 viewer,
                 local,

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use crate::media::{Frame, MediaTime, TrackId};
 
 /// How long packets are kept that are not needed for decoding any more: a viewer asks again after a
-/// round trip, and once more if that is lost too.
-const KEPT: Duration = Duration::from_secs(2);
+/// round trip, and a few times more if that is lost too.
+const KEPT: Duration = Duration::from_secs(1);
 /// What is kept at most, whatever the camera sends.
 const BYTES_MAX: usize = 12 << 20;
 /// More pictures since the last key frame are not replayed: a browser must decode all of them before
@@ -311,7 +311,7 @@ pub(crate) mod tests {
         }
         // 300 pictures since the key frame are too many.
         assert_eq!(history.key(), None);
-        assert!(history.get(340).is_none() && history.get(399).is_some());
+        assert!(history.get(370).is_none() && history.get(399).is_some());
         history.push(&picture(400 * 40, true, &[100]));
         for n in 401..600 {
             history.push(&picture(n * 40, false, &[100]));

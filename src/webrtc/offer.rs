@@ -214,7 +214,7 @@ fn bundle(description: &Description) -> Vec<String> {
 
 /// A candidate line (RFC 8839 §5.1) in plain form, if it names a UDP address that may be tried. What
 /// else it says, the engine might stumble over.
-fn usable(candidate: &str, on_this_machine: bool) -> Option<String> {
+pub(super) fn usable(candidate: &str, on_this_machine: bool) -> Option<String> {
     let words: Vec<_> = candidate.split_ascii_whitespace().collect();
     let [
         foundation,

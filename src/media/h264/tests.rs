@@ -54,7 +54,7 @@ fn fragments(time: i64, header: u8, size: usize) -> Vec<Packet> {
         .map(|(i, part)| {
             let start = if i == 0 { 0x80 } else { 0 };
             let end = if i + 1 == count { 0x40 } else { 0 };
-            let headers = [header & 0xe0 | 28, start | end | header & 0x1f];
+            let headers = [header & 0xe0 | 0x1c, start | end | header & 0x1f];
             packet(time, end != 0, &[&headers[..], part].concat())
         })
         .collect()

@@ -8,7 +8,7 @@ use std::{
 
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{io::Interest, net::UdpSocket};
+use tokio::io::{Interest, unix::AsyncFd};
 
 use super::Port;
 use crate::webrtc::ice::{Path, Transport};
@@ -40,10 +40,24 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
     Ok(socket.into())
 }
 
+/// A socket that is watched for what `interest` says alone.
+#[expect(
+    deprecated,
+    reason = "what takes its place has a contract that this type keeps, in unsafe code"
+)]
+fn watched(
+    socket: std::net::UdpSocket,
+    interest: Interest,
+) -> io::Result<AsyncFd<std::net::UdpSocket>> {
+    AsyncFd::with_interest(socket, interest)
+}
+
 /// One socket, with what the kernel can do for it.
 #[derive(Debug)]
 pub(super) struct Udp {
-    socket: UdpSocket,
+    /// Watched for reading only: a socket that is watched for writing wakes its watcher after each
+    /// packet that it has sent, and that costs as much as sending.
+    socket: AsyncFd<std::net::UdpSocket>,
     state: UdpSocketState,
     is_ipv4: bool,
 }
@@ -53,7 +67,7 @@ impl Udp {
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         Ok(Self {
             is_ipv4: socket.local_addr()?.is_ipv4(),
-            socket: UdpSocket::from_std(socket)?,
+            socket: watched(socket, Interest::READABLE)?,
             state,
         })
     }
@@ -99,16 +113,18 @@ impl Udp {
             segment_size: (bytes.len() > segment).then_some(segment),
             src_ip: path.local.filter(|ip| ip.is_ipv4() == self.is_ipv4),
         };
-        self.socket.try_io(Interest::WRITABLE, || {
-            self.state
-                .try_send(UdpSockRef::from(&self.socket), &transmit)
-        })
+        let socket = UdpSockRef::from(self.socket.get_ref());
+        self.state.try_send(socket, &transmit)
     }
 
-    /// Waits until the socket takes more.
+    /// Waits until the socket takes more; for ever if that cannot be known.
     pub(super) async fn writable(&self) {
-        // Only the end of the runtime is an error.
-        let _ = self.socket.writable().await;
+        let again = self.socket.get_ref().try_clone();
+        match again.and_then(|socket| watched(socket, Interest::WRITABLE)) {
+            // An error comes only with the end of the runtime.
+            Ok(socket) => drop(socket.writable().await),
+            Err(_) => std::future::pending().await,
+        }
     }
 
     /// Reads and delivers for ever.
@@ -117,20 +133,21 @@ impl Udp {
         let mut meta = [RecvMeta::default(); MESSAGES];
         let mut in_turn = 0;
         loop {
-            if self.socket.readable().await.is_err() {
+            let Ok(mut ready) = self.socket.readable().await else {
                 // Only when the runtime ends.
                 return;
-            }
+            };
             let mut slices: Vec<_> = buffers.iter_mut().map(|b| IoSliceMut::new(b)).collect();
-            let received = self.socket.try_io(Interest::READABLE, || {
+            let received = ready.try_io(|socket| {
                 self.state
-                    .recv(UdpSockRef::from(&self.socket), &mut slices, &mut meta)
+                    .recv(UdpSockRef::from(socket.get_ref()), &mut slices, &mut meta)
             });
             let count = match received {
-                Ok(count) => count,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
+                Ok(Ok(count)) => count,
+                // Nothing more for now.
+                Err(_) => continue,
                 // Mostly of earlier packets that somebody did not want.
-                Err(e) => {
+                Ok(Err(e)) => {
                     tracing::trace!(error = %e, "media socket");
                     tokio::time::sleep(Duration::from_millis(1)).await;
                     continue;

@@ -23,8 +23,6 @@ use rtc_rtcp::{
     },
 };
 
-use crate::webrtc::lane::Report;
-
 /// Lost packets that one message may ask for; more are no loss but an interruption.
 const NACKS_MAX: usize = 256;
 /// Packets that one message may report on.
@@ -73,6 +71,21 @@ pub struct Reception {
     pub last_report: u32,
     /// How long ago that was, in units of 1/65536 s.
     pub delay: u32,
+}
+
+/// A sender report's contents ([RFC 3550 §6.4.1]).
+///
+/// [RFC 3550 §6.4.1]: https://datatracker.ietf.org/doc/html/rfc3550#section-6.4.1
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    /// Wall time of the frame, 32.32 fixed point seconds since 1900.
+    pub ntp: u64,
+    /// RTP time of the same frame.
+    pub timestamp: u32,
+    /// Packets sent until now.
+    pub packets: u32,
+    /// Payload bytes sent until now.
+    pub octets: u32,
 }
 
 /// Reads an opened compound packet. What is not understood is left out.

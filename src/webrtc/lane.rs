@@ -11,7 +11,7 @@ use crate::{
     webrtc::{
         arena::Arena,
         extension::{Extensions, Stamps},
-        feedback::Reception,
+        feedback::{Reception, Report},
         history::{Entry, History, Packet},
         ice::Path,
         negotiate::Sending,
@@ -82,21 +82,6 @@ pub struct Out<'a> {
     pub path: Path,
     /// When, for the extension headers.
     pub stamps: &'a mut Stamps,
-}
-
-/// A sender report's contents ([RFC 3550 §6.4.1]).
-///
-/// [RFC 3550 §6.4.1]: https://datatracker.ietf.org/doc/html/rfc3550#section-6.4.1
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Report {
-    /// Wall time of the frame, 32.32 fixed point seconds since 1900.
-    pub ntp: u64,
-    /// RTP time of the same frame.
-    pub timestamp: u32,
-    /// Packets sent until now.
-    pub packets: u32,
-    /// Payload bytes sent until now.
-    pub octets: u32,
 }
 
 /// What came of a request to send a packet again.

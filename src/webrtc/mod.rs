@@ -23,6 +23,7 @@ pub mod fan;
 pub mod feedback;
 pub mod history;
 pub mod ice;
+pub mod inbox;
 pub mod lane;
 pub mod negotiate;
 pub mod offer;

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::webrtc::{
-    fan::Event,
     ice::{self, Path, Transport},
+    inbox::Event,
 };
 
 /// Datagrams of one viewer that may wait: its share of what its fan takes.

@@ -36,6 +36,15 @@ struct Entry {
     status: Option<watch::Receiver<Status>>,
 }
 
+impl Entry {
+    /// Since when nothing has been heard of the browser; none once ICE has found it.
+    fn waiting_since(&self) -> Option<Instant> {
+        let status = self.status.as_ref();
+        let is_found = status.is_some_and(|status| status.borrow().path.is_some());
+        self.half_open.filter(|_| !is_found)
+    }
+}
+
 /// A session as [`Sessions::list`] shows it.
 #[derive(Debug, Clone)]
 pub struct Listed {
@@ -61,7 +70,7 @@ impl Sessions {
         let half_open = || {
             table
                 .iter()
-                .filter_map(|(id, entry)| Some((entry.half_open?, *id)))
+                .filter_map(|(id, entry)| Some((entry.waiting_since()?, *id)))
         };
         if half_open().count() >= HALF_OPEN_MAX
             && let Some((_, oldest)) = half_open().min()
@@ -72,7 +81,11 @@ impl Sessions {
         let shown = source.to_string();
         let source = source.key();
         // Those that never connect must not take the places of those who watch.
-        let connected = || table.values().filter(|entry| entry.half_open.is_none());
+        let connected = || {
+            table
+                .values()
+                .filter(|entry| entry.waiting_since().is_none())
+        };
         let same = connected().filter(|entry| entry.source == source).count();
         if connected().count() >= SESSIONS_MAX || same >= SESSIONS_OF_SOURCE_MAX {
             return Err(Error::new(
@@ -208,6 +221,32 @@ mod tests {
             (HALF_OPEN_MAX, HALF_OPEN_MAX + 1)
         );
         assert_eq!(stops.iter().filter(|stop| stop.is_cancelled()).count(), 1);
+    }
+
+    #[test]
+    fn who_is_on_the_way_is_not_sent_away_for_a_newcomer() {
+        let sessions = Sessions::default();
+        let camera = SourceUrl::parse("demo:").unwrap();
+        let stop = CancellationToken::new();
+        let oldest = sessions.register(&camera, stop.clone()).unwrap();
+        let path = (
+            crate::webrtc::ice::Transport::Udp,
+            ([192, 0, 2, 1], 9).into(),
+        );
+        let status = Status {
+            path: Some(path),
+            ..Status::default()
+        };
+        oldest.follow(watch::channel(status).1);
+        let others: Vec<_> = (0..HALF_OPEN_MAX + 5)
+            .map(|_| {
+                sessions
+                    .register(&camera, CancellationToken::new())
+                    .unwrap()
+            })
+            .collect();
+        assert!(!stop.is_cancelled() && sessions.count() == HALF_OPEN_MAX + 1);
+        drop(others);
     }
 
     #[test]

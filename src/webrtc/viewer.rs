@@ -241,6 +241,7 @@ impl Viewer {
                     }
                     self.selected = Some(path);
                     self.status.path = Some((path.transport, path.remote));
+                    self.publish();
                 }
                 ice::Event::Lost => {
                     let never = self.status.state == State::Connecting;

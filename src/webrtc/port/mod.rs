@@ -91,8 +91,13 @@ impl Sockets {
         match Self::at(listen.at, wanted) {
             Ok(sockets) => Ok(sockets),
             Err(e) if listen.is_default => {
-                tracing::warn!(port = wanted, error = %e, "the media port is taken; another is used");
-                Self::at(listen.at, 0).map_err(failed)
+                let sockets = Self::at(listen.at, 0).map_err(failed)?;
+                tracing::warn!(
+                    error = %e,
+                    "media port {wanted} is taken; {} is used until the next start",
+                    sockets.number
+                );
+                Ok(sockets)
             }
             Err(e) => Err(failed(e)),
         }

@@ -30,6 +30,9 @@ use crate::{
 const PEER: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 1));
 /// Records that may be taken of one browser: a handshake has a dozen, each perhaps repeated.
 const RECORDS_MAX: usize = 256;
+/// Pieces of a hello that are waited for, and its length: Chromium's has 1.4 kB in two.
+const EARLY_MAX: usize = 6;
+const HELLO_MAX: usize = 16 << 10;
 /// Times that a flight is sent again by request.
 const REPEATS_MAX: u8 = 8;
 /// Content type of a handshake record, and the type of its first message (RFC 5246 §6.2.1, §7.4).
@@ -128,6 +131,8 @@ pub struct Dtls {
     /// As the offer writes it.
     fingerprint: String,
     endpoint: Option<Endpoint>,
+    /// Pieces of the first hello.
+    early: Vec<BytesMut>,
     connected: bool,
     /// Records taken until now that cost memory.
     records: usize,
@@ -153,6 +158,7 @@ impl Dtls {
             identity,
             fingerprint,
             endpoint: None,
+            early: Vec::new(),
             connected: false,
             records: 0,
             outgoing: VecDeque::new(),
@@ -168,13 +174,27 @@ impl Dtls {
         if costly > 0 && self.records > RECORDS_MAX {
             return Vec::new();
         }
-        if self.endpoint.is_none() {
-            let Some(profiles) = offered_profiles(datagram) else {
-                return Vec::new();
-            };
-            let config = self.identity.config(profiles);
-            self.endpoint = Some(Endpoint::new(PEER, TransportProtocol::UDP, config));
+        if self.endpoint.is_some() {
+            return self.read(now, datagram);
         }
+        // The first hello decides which ciphers are offered; with its large keys it comes in pieces.
+        if is_client_hello(datagram) && self.early.len() < EARLY_MAX {
+            self.early.push(BytesMut::from(datagram));
+        }
+        let hello = hello(&self.early);
+        if hello.is_none() && self.early.len() < EARLY_MAX {
+            return Vec::new();
+        }
+        let config = self.identity.config(offered_profiles(hello.as_deref()));
+        self.endpoint = Some(Endpoint::new(PEER, TransportProtocol::UDP, config));
+        let early = std::mem::take(&mut self.early);
+        early
+            .iter()
+            .flat_map(|piece| self.read(now, piece))
+            .collect()
+    }
+
+    fn read(&mut self, now: Instant, datagram: &[u8]) -> Vec<Event> {
         let Some(endpoint) = &mut self.endpoint else {
             return Vec::new();
         };
@@ -313,18 +333,41 @@ fn is_client_hello(datagram: &[u8]) -> bool {
     datagram.first() == Some(&HANDSHAKE) && datagram.get(13) == Some(&CLIENT_HELLO)
 }
 
-/// The profiles to agree on with the sender of this `ClientHello`, or none if it is none.
+/// The body of a `ClientHello` out of its fragments, one in each datagram; none while some are missing
+/// ([RFC 6347 §4.2.2]).
 ///
-/// The server chooses by the client's order, in which browsers put AES-CM first, at twice the cost.
-/// So AES-GCM alone is offered to whoever takes it. If the extension is in a later fragment of the
-/// hello, the client's order decides.
-fn offered_profiles(datagram: &[u8]) -> Option<Vec<SrtpProtectionProfile>> {
-    const GCM: [u8; 2] = [0, 7];
-    if !is_client_hello(datagram) {
-        return None;
+/// [RFC 6347 §4.2.2]: https://datatracker.ietf.org/doc/html/rfc6347#section-4.2.2
+fn hello(pieces: &[BytesMut]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        // The next piece: one that begins where the others end, or before.
+        let more = pieces.iter().find_map(|piece| {
+            // Record header 13; message type 1, length 3, number 2, offset 3, length of the piece 3.
+            let mut rest = piece.get(13 + 1..)?;
+            let length = number(&mut rest, 3)?;
+            number(&mut rest, 2)?;
+            let offset = number(&mut rest, 3)?;
+            let size = number(&mut rest, 3)?;
+            let data = rest.get(..size)?;
+            let fresh = data.get(body.len().checked_sub(offset)?..)?;
+            (length <= HELLO_MAX && !fresh.is_empty()).then_some((length, fresh))
+        });
+        let (length, fresh) = more?;
+        body.extend_from_slice(fresh);
+        if body.len() >= length {
+            return Some(body);
+        }
     }
-    let profiles = use_srtp(datagram);
-    Some(match profiles {
+}
+
+/// The profiles to agree on with the sender of this `ClientHello`.
+///
+/// The server chooses by the client's order, in which browsers put AES-CM first, at four times the
+/// cost. So AES-GCM alone is offered to whoever takes it. Without a hello that can be read, the
+/// client's order decides.
+fn offered_profiles(hello: Option<&[u8]>) -> Vec<SrtpProtectionProfile> {
+    const GCM: [u8; 2] = [0, 7];
+    match hello.and_then(use_srtp) {
         Some(list) if list.as_chunks().0.contains(&GCM) => {
             vec![SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm]
         }
@@ -333,18 +376,16 @@ fn offered_profiles(datagram: &[u8]) -> Option<Vec<SrtpProtectionProfile>> {
             SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
             SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
         ],
-    })
+    }
 }
 
-/// The list of profiles in the extension `use_srtp` of a `ClientHello` in one record
-/// ([RFC 6347 §4.2.2], [RFC 5764 §4.1.1]).
+/// The list of profiles in the extension `use_srtp` of a `ClientHello` ([RFC 5764 §4.1.1]).
 ///
-/// [RFC 6347 §4.2.2]: https://datatracker.ietf.org/doc/html/rfc6347#section-4.2.2
 /// [RFC 5764 §4.1.1]: https://datatracker.ietf.org/doc/html/rfc5764#section-4.1.1
-fn use_srtp(datagram: &[u8]) -> Option<&[u8]> {
+fn use_srtp(hello: &[u8]) -> Option<&[u8]> {
     const USE_SRTP: usize = 14;
-    // Record header 13, handshake header 12, version 2, random 32.
-    let mut rest = datagram.get(13 + 12 + 2 + 32..)?;
+    // Version 2, random 32.
+    let mut rest = hello.get(2 + 32..)?;
     // Session, cookie, cipher suites, compression methods.
     for length_bytes in [1, 1, 2, 1] {
         take(&mut rest, length_bytes)?;
@@ -431,6 +472,41 @@ mod tests {
             client.close(Instant::now()).unwrap();
             let events = shake_hands(&mut client, &mut server);
             assert!(matches!(events[..], [Event::Closed]), "{events:?}");
+        }
+    }
+
+    /// A datagram with the bytes `from..to` of the message in `hello`.
+    fn piece(hello: &[u8], number: u8, from: usize, to: usize) -> Vec<u8> {
+        let mut piece = hello[..25].to_vec();
+        piece[10] = number;
+        let size = u16::try_from(12 + to - from).unwrap();
+        piece[11..13].copy_from_slice(&size.to_be_bytes());
+        for (at, value) in [(20, from), (23, to - from)] {
+            piece[at..at + 2].copy_from_slice(&u16::try_from(value).unwrap().to_be_bytes());
+        }
+        piece.extend_from_slice(&hello[25 + from..25 + to]);
+        piece
+    }
+
+    #[test]
+    fn gcm_is_chosen_by_a_hello_in_pieces_too() {
+        for order in [[0, 1], [1, 0]] {
+            let (mut client, fingerprint) = client(vec![CM, GCM]);
+            let mut server = Dtls::new(Arc::new(Identity::generate().unwrap()), fingerprint);
+            let whole = client.poll_transmit().unwrap().message;
+            let end = whole.len() - 25;
+            let pieces = [piece(&whole, 0, 0, 60), piece(&whole, 40, 60, end)];
+            for which in order {
+                server.handle(Instant::now(), &pieces[which]);
+            }
+            while let Some(datagram) = server.poll_transmit() {
+                let _ = client.read(Instant::now(), PEER, None, datagram);
+            }
+            let events = shake_hands(&mut client, &mut server);
+            let [Event::Connected(keys)] = &events[..] else {
+                panic!("{events:?}");
+            };
+            assert_eq!(keys.sealer.tag(), 16);
         }
     }
 

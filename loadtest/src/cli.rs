@@ -172,6 +172,9 @@ pub(crate) struct Halfopen {
     /// Offers that never connect
     #[arg(long, default_value_t = 500)]
     pub(crate) offers: usize,
+    /// Offers of an earlier round, before memory is read for the first time
+    #[arg(long, default_value_t = 500)]
+    pub(crate) first: usize,
     /// How many at a time
     #[arg(long, default_value_t = 20)]
     pub(crate) at_once: usize,

@@ -10,6 +10,10 @@ const SEGMENTS_MAX: usize = 64;
 /// Most bytes of one call: what an IP packet can hold, less its headers.
 const BATCH_MAX: usize = 65_000;
 
+/// From this size on an arena is to be emptied before more is written: one burst to one viewer. A
+/// bigger one would leave the processor's cache, and is given back.
+const FULL: usize = 68 << 10;
+
 /// Packets of equal size, of which the last may be shorter, to one address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
@@ -89,6 +93,12 @@ impl Arena {
         });
     }
 
+    /// Whether it is time to send.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.bytes.len() >= FULL
+    }
+
     /// What is to be sent, in order.
     #[must_use]
     pub fn batches(&self) -> &[Batch] {
@@ -119,12 +129,10 @@ impl Arena {
 
     /// Forgets everything that was sent.
     pub fn clear(&mut self) {
-        /// One burst of a large picture to one viewer; a bigger arena is given back.
-        const KEPT: usize = 256 << 10;
         self.bytes.clear();
         self.batches.clear();
         self.done = 0;
-        self.bytes.shrink_to(KEPT);
+        self.bytes.shrink_to(FULL);
     }
 }
 

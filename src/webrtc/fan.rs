@@ -145,6 +145,9 @@ impl Fan {
                     Ok(event) => self.take(event),
                     Err(_) => break,
                 }
+                if self.arena.is_full() {
+                    self.flush().await;
+                }
             }
             if self.next <= now() {
                 self.tick().await;

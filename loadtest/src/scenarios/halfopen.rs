@@ -18,12 +18,26 @@ use crate::viewer::{Opening, lock};
 /// How often memory is read.
 const MEMORY_STEP: Duration = Duration::from_millis(50);
 
+/// How often a reason was given.
+type Refusals = Mutex<BTreeMap<String, usize>>;
+
 pub(super) fn run(options: &Halfopen, context: &Context) -> Report {
     let title = format!("halfopen: {} offers that never connect", options.offers);
     context.each(title, 1, |server, _, sample| {
         let watcher = context.farm.join(&server.target, 0, |_| ())?;
         if !wait_for(&watcher, PATIENCE, |record| record.live_ns.is_some()) {
             return Err("the viewer that keeps the camera open got no live picture".into());
+        }
+        sample.value("RSS KiB before any", Some(float(server.rss_kib())));
+        if options.first > 0 {
+            // The first ones page in code and make the allocator's pools; what a leak adds comes after.
+            let sent = AtomicUsize::new(0);
+            thread::scope(|scope| {
+                for _ in 0..options.at_once.max(1) {
+                    scope.spawn(|| send(options.first, &sent, server, context, &Mutex::default()));
+                }
+            });
+            thread::sleep(Duration::from_secs_f64(options.after));
         }
         let before = server.rss_kib();
         sample.value("RSS KiB before", Some(float(before)));
@@ -42,7 +56,7 @@ fn attack(
 ) {
     let (sent, over) = (AtomicUsize::new(0), AtomicBool::new(false));
     let peak = AtomicU64::new(before);
-    let refusals: Mutex<BTreeMap<String, usize>> = Mutex::default();
+    let refusals = Refusals::default();
     let start = Instant::now();
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -53,17 +67,7 @@ fn attack(
         });
         let attackers: Vec<_> = (0..options.at_once.max(1))
             .map(|_| {
-                scope.spawn(|| {
-                    while sent.fetch_add(1, Ordering::Relaxed) < options.offers {
-                        if let Err(error) = offer_only(&server.target, context) {
-                            let mut refusals =
-                                refusals.lock().unwrap_or_else(PoisonError::into_inner);
-                            *refusals
-                                .entry(error.chars().take(100).collect())
-                                .or_default() += 1;
-                        }
-                    }
-                })
+                scope.spawn(|| send(options.offers, &sent, server, context, &refusals))
             })
             .collect();
         // Half of them are there when a viewer comes that means it.
@@ -97,6 +101,24 @@ fn attack(
     );
     for (error, count) in refusals {
         sample.note(format!("refused {count} times: {error}"));
+    }
+}
+
+/// Sends offers until `limit` have been sent by all who count in `sent`.
+fn send(
+    limit: usize,
+    sent: &AtomicUsize,
+    server: &Running,
+    context: &Context,
+    refusals: &Refusals,
+) {
+    while sent.fetch_add(1, Ordering::Relaxed) < limit {
+        if let Err(error) = offer_only(&server.target, context) {
+            let mut refusals = refusals.lock().unwrap_or_else(PoisonError::into_inner);
+            *refusals
+                .entry(error.chars().take(100).collect())
+                .or_default() += 1;
+        }
     }
 }
 

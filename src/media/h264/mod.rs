@@ -3,7 +3,7 @@
 mod profile;
 mod sets;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
 pub use profile::{Profile, ProfileLevel};
 pub use sets::ParameterSets;
@@ -68,8 +68,9 @@ pub struct Assembler {
     sets: ParameterSets,
     profile_level: Option<ProfileLevel>,
     unit: Option<Unit>,
-    /// The unit that arrives in fragments: its first byte, and what has not been emitted yet.
-    fragments: BytesMut,
+    /// The unit that arrives in fragments: its first byte, and what has not been emitted yet. What
+    /// leaves it is copied: a small unit must not hold a buffer for large ones alive.
+    fragments: Vec<u8>,
     in_fragment: bool,
     /// Whether the beginning of that unit was emitted.
     cut: bool,
@@ -92,6 +93,8 @@ struct Unit {
 const UNIT_OVERHEAD: usize = 64;
 /// Largest access unit, in bytes. A 4K key frame of a good camera has about 1 MB.
 const ACCESS_UNIT_MAX: usize = 4 << 20;
+/// Room that is kept for the next unit: more than what is handed on before the end of a picture.
+const FRAGMENTS_KEPT: usize = 72 << 10;
 
 impl Assembler {
     /// An assembler that knows the parameter sets of the camera's description.
@@ -101,7 +104,7 @@ impl Assembler {
             profile_level: sets.profile_level(),
             sets,
             unit: None,
-            fragments: BytesMut::new(),
+            fragments: Vec::new(),
             in_fragment: false,
             cut: false,
             waiting_for_key: true,
@@ -202,8 +205,8 @@ impl Assembler {
                 self.damage();
             }
             self.fragments.clear();
-            self.fragments
-                .extend_from_slice(&[indicator & 0xe0 | header & 0x1f]);
+            self.fragments.shrink_to(FRAGMENTS_KEPT);
+            self.fragments.push(indicator & 0xe0 | header & 0x1f);
             self.in_fragment = true;
             self.cut = false;
         } else if !self.in_fragment {
@@ -216,7 +219,7 @@ impl Assembler {
         self.fragments.extend_from_slice(data);
         if end {
             self.in_fragment = false;
-            let mut nal = self.fragments.split().freeze();
+            let mut nal = Bytes::copy_from_slice(&self.fragments);
             if !self.cut {
                 return self.add(nal);
             }
@@ -273,15 +276,12 @@ impl Assembler {
         }
         unit.begun = true;
         let tail = (under_way > 0).then(|| {
-            let header = self.fragments[0];
-            let mut rest = BytesMut::from(&[header][..]);
-            let mut data = self.fragments.split_to(1 + under_way * full).freeze();
-            rest.extend_from_slice(&self.fragments);
-            self.fragments = rest;
-            data.advance(1);
+            let taken = 1..1 + under_way * full;
+            let data = Bytes::copy_from_slice(&self.fragments[taken.clone()]);
+            self.fragments.drain(taken);
             let starts = !std::mem::replace(&mut self.cut, true);
             Fragment {
-                header,
+                header: self.fragments[0],
                 data,
                 starts,
                 ends: false,

@@ -21,8 +21,8 @@ const BODY_MAX: usize = 256 << 10;
 const READ_MIN: usize = 4 << 10;
 /// Packets from this size on share the buffer that they were read into, in bytes.
 const SHARED_MIN: usize = 4 << 10;
-/// Room asked for each read: an interleaved packet has at most 64 KiB.
-const READ_SIZE: usize = 32 << 10;
+/// Room asked for each read, of which every camera has its own: a picture of 2 Mbit/s.
+const READ_SIZE: usize = 16 << 10;
 
 /// Something that the camera sent.
 #[derive(Debug)]

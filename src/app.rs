@@ -4,11 +4,9 @@ use std::{net::SocketAddr, time::Duration};
 
 use crate::{
     base::{Error, ErrorKind, Tasks},
-    config::{Camera, Config},
+    config::Config,
     context::Context,
-    directory::Lease,
     http::server,
-    source,
 };
 
 /// How long everything may take to say goodbye. Container engines kill after 10 s, Home Assistant
@@ -20,8 +18,6 @@ pub struct App {
     context: Context,
     address: SocketAddr,
     server: actix_web::dev::Server,
-    /// Cameras that stay connected while nobody watches.
-    _always_open: Vec<Lease>,
 }
 
 impl std::fmt::Debug for App {
@@ -41,34 +37,16 @@ impl App {
     /// `InvalidArgument` for a camera that cannot be opened by any kind of source, `Unavailable`
     /// when the address is taken.
     pub fn start(config: Config) -> Result<Self, Error> {
-        for (name, camera) in &config.cameras {
-            source::open(&camera.url).map_err(|e| {
-                Error::new(
-                    ErrorKind::InvalidArgument,
-                    format!("cameras.{name}.url: {e}"),
-                )
-            })?;
-        }
         let listener = server::bind(&config)?;
         let address = listener
             .local_addr()
             .map_err(|e| Error::new(ErrorKind::Internal, "no local address").with_source(e))?;
         let context = Context::new(config, Tasks::on_current_runtime())?;
         let server = server::serve(&context, listener)?;
-        let always: Vec<&Camera> = context
-            .config
-            .cameras
-            .values()
-            .filter(|camera| !camera.on_demand)
-            .collect();
-        let leases = always
-            .into_iter()
-            .map(|camera| context.directory.lease(&camera.url));
         Ok(Self {
-            _always_open: leases.collect::<Result<_, _>>()?,
+            context,
             address,
             server,
-            context,
         })
     }
 

@@ -8,6 +8,7 @@ use crate::{
     base::{Error, Tasks},
     config::Config,
     directory::Directory,
+    registry::Registry,
     session::Sessions,
     webrtc::Engine,
 };
@@ -17,6 +18,8 @@ use crate::{
 pub struct Context {
     /// How it is configured.
     pub config: Arc<Config>,
+    /// Cameras with a name.
+    pub registry: Registry,
     /// Running cameras.
     pub directory: Directory,
     /// Those who watch.
@@ -33,16 +36,20 @@ pub struct Context {
 pub const OFFERS_MAX: usize = 128;
 
 impl Context {
-    /// The parts of a server with `config`, of which only the media port works yet.
+    /// The parts of a server with `config`. The media port works, and cameras that are to be open
+    /// always are opened.
     ///
     /// Must be called on the media runtime.
     ///
     /// # Errors
-    /// `Unavailable` when the media port is taken.
+    /// `Unavailable` when the media port is taken, and those of [`Registry::new`].
     pub fn new(config: Config, tasks: Tasks) -> Result<Self, Error> {
+        let engine = Engine::start(&config, &tasks)?;
+        let directory = Directory::new(tasks.clone(), config.linger);
         Ok(Self {
-            engine: Engine::start(&config, &tasks)?,
-            directory: Directory::new(tasks.clone(), config.linger),
+            engine,
+            registry: Registry::new(&config, &directory, &tasks)?,
+            directory,
             config: Arc::new(config),
             sessions: Sessions::default(),
             offers: Arc::new(Semaphore::new(OFFERS_MAX)),

@@ -16,6 +16,8 @@
 //!               |
 //!            context            what they share
 //!            /     \
+//!     registry     stills       cameras with a name; pictures that stand still
+//!            |     |
 //!     directory   session       names to running hubs; who watches
 //!            \     /
 //!            source             what produces media
@@ -37,6 +39,7 @@ pub mod directory;
 pub mod http;
 pub mod hub;
 pub mod media;
+pub mod registry;
 pub mod session;
 pub mod signaling;
 pub mod source;

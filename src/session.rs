@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use tokio::{sync::watch, time::Instant};
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     base::{Error, ErrorKind, Secret, SessionId, SourceUrl},
-    webrtc::status::Status,
+    webrtc::{self, Control, status::Status},
 };
 
 /// Sessions that have been answered and are not connected yet. An offer costs nothing to make.
@@ -25,15 +26,29 @@ pub struct Sessions {
     table: Arc<Mutex<HashMap<SessionId, Entry>>>,
 }
 
+/// Who asks for a session, and for what.
+#[derive(Debug, Clone)]
+pub struct Asked<'a> {
+    /// What it plays.
+    pub source: &'a SourceUrl,
+    /// The camera's name, or its URL without credentials.
+    pub camera: &'a str,
+    /// The dialect of the offer.
+    pub flavour: &'static str,
+}
+
 #[derive(Debug)]
 struct Entry {
     source: Secret,
     stop: CancellationToken,
-    /// When it was entered, as long as it is not connected.
-    half_open: Option<Instant>,
-    /// The source as people may read it.
-    shown: String,
+    entered: Instant,
+    is_connected: bool,
+    camera: String,
+    flavour: &'static str,
     status: Option<watch::Receiver<Status>>,
+    control: Option<Control>,
+    /// How often ICE was begun anew.
+    restarts: u32,
 }
 
 impl Entry {
@@ -41,7 +56,7 @@ impl Entry {
     fn waiting_since(&self) -> Option<Instant> {
         let status = self.status.as_ref();
         let is_found = status.is_some_and(|status| status.borrow().path.is_some());
-        self.half_open.filter(|_| !is_found)
+        (!self.is_connected && !is_found).then_some(self.entered)
     }
 }
 
@@ -50,20 +65,24 @@ impl Entry {
 pub struct Listed {
     /// Its identifier.
     pub id: SessionId,
-    /// What it plays, without credentials.
-    pub source: String,
+    /// The camera's name, or its URL without credentials.
+    pub camera: String,
+    /// The dialect of its offer.
+    pub flavour: &'static str,
+    /// Since the offer.
+    pub age: Duration,
     /// How its viewer fares.
     pub status: Status,
 }
 
 impl Sessions {
-    /// Enters a session that plays `source`. It stays in the table as long as the result lives.
+    /// Enters a session. It stays in the table as long as the result lives.
     ///
     /// # Errors
     /// `ResourceExhausted` when there are too many.
     pub fn register(
         &self,
-        source: &SourceUrl,
+        asked: &Asked<'_>,
         stop: CancellationToken,
     ) -> Result<Registration, Error> {
         let mut table = self.lock();
@@ -78,8 +97,7 @@ impl Sessions {
         {
             entry.stop.cancel();
         }
-        let shown = source.to_string();
-        let source = source.key();
+        let source = asked.source.key();
         // Those that never connect must not take the places of those who watch.
         let connected = || {
             table
@@ -97,15 +115,18 @@ impl Sessions {
             ));
         }
         let id = SessionId::random();
-        let half_open = Some(Instant::now());
         table.insert(
             id,
             Entry {
                 source,
                 stop,
-                half_open,
-                shown,
+                entered: Instant::now(),
+                is_connected: false,
+                camera: asked.camera.to_owned(),
+                flavour: asked.flavour,
                 status: None,
+                control: None,
+                restarts: 0,
             },
         );
         Ok(Registration {
@@ -123,13 +144,46 @@ impl Sessions {
             .is_some()
     }
 
+    /// Asks the session that lists call `short` to end; false when there is none.
+    #[must_use]
+    pub fn end_listed(&self, short: &str) -> bool {
+        let found = self.lock().keys().copied().find(|id| id.short() == short);
+        found.is_some_and(|id| self.end(id))
+    }
+
+    /// What the client of session `id` may still do with it; none when there is no such session.
+    #[must_use]
+    pub fn control(&self, id: SessionId) -> Option<Control> {
+        self.lock().get(&id)?.control.clone()
+    }
+
+    /// How often ICE was begun anew in session `id`; none when there is no such session.
+    #[must_use]
+    pub fn restarts(&self, id: SessionId) -> Option<u32> {
+        Some(self.lock().get(&id)?.restarts)
+    }
+
+    /// Counts that ICE is begun anew in session `id`, if that has been so `before` times; none when
+    /// somebody else was first, or there is no such session.
+    #[must_use]
+    pub fn restart(&self, id: SessionId, before: u32) -> Option<u32> {
+        let mut table = self.lock();
+        let entry = table
+            .get_mut(&id)
+            .filter(|entry| entry.restarts == before)?;
+        entry.restarts += 1;
+        Some(entry.restarts)
+    }
+
     /// All of them, in no order.
     #[must_use]
     pub fn list(&self) -> Vec<Listed> {
         let table = self.lock();
         let listed = table.iter().map(|(id, entry)| Listed {
             id: *id,
-            source: entry.shown.clone(),
+            camera: entry.camera.clone(),
+            flavour: entry.flavour,
+            age: entry.entered.elapsed(),
             status: entry
                 .status
                 .as_ref()
@@ -162,14 +216,18 @@ impl Registration {
     /// The browser is there.
     pub fn connected(&self) {
         if let Some(entry) = self.sessions.lock().get_mut(&self.id) {
-            entry.half_open = None;
+            entry.is_connected = true;
         }
     }
 
-    /// From now on it is listed with this status.
-    pub fn follow(&self, status: watch::Receiver<Status>) {
+    /// From now on it is listed with the status of `viewer`, and its client can reach that.
+    pub fn follow(&self, viewer: &webrtc::Session) {
+        self.watch(viewer.watch(), Some(viewer.control()));
+    }
+
+    fn watch(&self, status: watch::Receiver<Status>, control: Option<Control>) {
         if let Some(entry) = self.sessions.lock().get_mut(&self.id) {
-            entry.status = Some(status);
+            (entry.status, entry.control) = (Some(status), control);
         }
     }
 
@@ -190,11 +248,26 @@ impl Drop for Registration {
 mod tests {
     use super::*;
 
+    fn enter(
+        sessions: &Sessions,
+        url: &str,
+        stop: CancellationToken,
+    ) -> Result<Registration, Error> {
+        let asked = Asked {
+            source: &SourceUrl::parse(url).unwrap(),
+            camera: url,
+            flavour: "test",
+        };
+        sessions.register(&asked, stop)
+    }
+
     #[test]
     fn one_camera_cannot_take_all_places() {
         let sessions = Sessions::default();
-        let camera = |n: u8| SourceUrl::parse(&format!("rtsp://h/{n}")).unwrap();
-        let enter = |n| sessions.register(&camera(n), CancellationToken::new());
+        let enter = |n| {
+            let url = format!("rtsp://h/{n}");
+            enter(&sessions, &url, CancellationToken::new())
+        };
         let held: Vec<_> = (0..SESSIONS_OF_SOURCE_MAX)
             .map(|_| enter(1).unwrap())
             .inspect(Registration::connected)
@@ -211,11 +284,10 @@ mod tests {
         let stops: Vec<_> = (0..=HALF_OPEN_MAX)
             .map(|_| CancellationToken::new())
             .collect();
-        let enter = |(n, stop): (usize, &CancellationToken)| {
-            let camera = SourceUrl::parse(&format!("rtsp://h/{}", n % 4)).unwrap();
-            sessions.register(&camera, stop.clone()).unwrap()
+        let enter_one = |(n, stop): (usize, &CancellationToken)| {
+            enter(&sessions, &format!("rtsp://h/{}", n % 4), stop.clone()).unwrap()
         };
-        let held: Vec<_> = stops.iter().enumerate().map(enter).collect();
+        let held: Vec<_> = stops.iter().enumerate().map(enter_one).collect();
         assert_eq!(
             (sessions.count(), held.len()),
             (HALF_OPEN_MAX, HALF_OPEN_MAX + 1)
@@ -226,24 +298,16 @@ mod tests {
     #[test]
     fn who_is_on_the_way_is_not_sent_away_for_a_newcomer() {
         let sessions = Sessions::default();
-        let camera = SourceUrl::parse("demo:").unwrap();
         let stop = CancellationToken::new();
-        let oldest = sessions.register(&camera, stop.clone()).unwrap();
-        let path = (
-            crate::webrtc::ice::Transport::Udp,
-            ([192, 0, 2, 1], 9).into(),
-        );
+        let oldest = enter(&sessions, "demo:", stop.clone()).unwrap();
+        let path = (webrtc::ice::Transport::Udp, ([192, 0, 2, 1], 9).into());
         let status = Status {
             path: Some(path),
             ..Status::default()
         };
-        oldest.follow(watch::channel(status).1);
+        oldest.watch(watch::channel(status).1, None);
         let others: Vec<_> = (0..HALF_OPEN_MAX + 5)
-            .map(|_| {
-                sessions
-                    .register(&camera, CancellationToken::new())
-                    .unwrap()
-            })
+            .map(|_| enter(&sessions, "demo:", CancellationToken::new()).unwrap())
             .collect();
         assert!(!stop.is_cancelled() && sessions.count() == HALF_OPEN_MAX + 1);
         drop(others);
@@ -253,17 +317,23 @@ mod tests {
     fn a_session_is_ended_by_its_identifier() {
         let sessions = Sessions::default();
         let stop = CancellationToken::new();
-        let source = SourceUrl::parse("demo:").unwrap();
-        let session = sessions.register(&source, stop.clone()).unwrap();
+        let session = enter(&sessions, "demo:", stop.clone()).unwrap();
         assert!(sessions.end(session.id()) && stop.is_cancelled());
         let id = session.id();
         let status = Status {
             frames: 7,
             ..Status::default()
         };
-        session.follow(watch::channel(status).1);
+        session.watch(watch::channel(status).1, None);
         let listed = sessions.list();
         assert_eq!((listed[0].id, listed[0].status.frames), (id, 7));
+        assert_eq!((&*listed[0].camera, listed[0].flavour), ("demo:", "test"));
+        assert!(sessions.end_listed(&id.short()) && !sessions.end_listed("nobody"));
+        assert_eq!(sessions.restart(id, 0), Some(1));
+        assert_eq!(
+            (sessions.restart(id, 0), sessions.restarts(id)),
+            (None, Some(1))
+        );
         drop(session);
         assert!(!sessions.end(id) && sessions.list().is_empty());
     }

@@ -12,6 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["http"],
     &["signaling"],
     &["context"],
+    &["registry", "stills"],
     &["directory", "session"],
     &["source"],
     &["webrtc"],

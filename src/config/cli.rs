@@ -38,6 +38,10 @@ pub struct Cli {
     /// A file of YAML or JSON with named cameras and settings; RTSPtoWebRTC's config.json works too
     #[arg(long, env = "PORTHOLE_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
+
+    /// A folder in which cameras that clients register outlive a restart [default: they do not]
+    #[arg(long, env = "PORTHOLE_DATA", value_name = "FOLDER")]
+    pub data: Option<PathBuf>,
 }
 
 impl Cli {
@@ -58,6 +62,7 @@ impl Cli {
             media_listen: self.media_listen,
             media_addresses: Some(addresses).filter(|some| !some.is_empty()),
             log: self.log,
+            data: self.data,
             ..Layer::default()
         };
         Ok([file, typed])

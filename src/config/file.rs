@@ -1,10 +1,16 @@
 //! [`Layer`]: one source of settings, every one of them optional, and how files are read.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::media::{IceServerLayer, IceUrl, OneOrMore};
+use super::{
+    access::{AuthLayer, RtspToWebLayer},
+    media::{IceServerLayer, IceUrl, OneOrMore},
+};
 use crate::base::{Error, ErrorKind, tracing::Level};
 
 /// Largest configuration file, in bytes.
@@ -30,6 +36,12 @@ pub struct Layer {
     pub allowed_hosts: Option<Vec<String>>,
     /// Cameras with a name.
     pub cameras: Option<BTreeMap<String, CameraLayer>>,
+    /// Where cameras that clients have registered are kept.
+    pub data: Option<PathBuf>,
+    /// Who may use the API.
+    pub auth: Option<AuthLayer>,
+    /// The dialect of RTSPtoWeb.
+    pub rtsp_to_web: Option<RtspToWebLayer>,
     /// What is not used, and why.
     #[serde(skip)]
     pub notes: Vec<String>,
@@ -39,8 +51,8 @@ pub struct Layer {
 #[derive(Clone, Deserialize)]
 #[serde(from = "Written")]
 pub struct CameraLayer {
-    /// Where it is, with its credentials.
-    pub url: String,
+    /// Where it is, with its credentials; perhaps other forms of it.
+    pub url: OneOrMore,
     /// Whether it is closed while nobody watches.
     pub on_demand: Option<bool>,
     /// Whether its sound is sent.
@@ -56,17 +68,18 @@ impl std::fmt::Debug for CameraLayer {
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "a camera should be a URL, or a map with `url` and perhaps `on_demand`, `audio`"
+    expecting = "a camera should be a URL, a list of them, or a map with `url` and perhaps `on_demand`, `audio`"
 )]
 enum Written {
-    Short(String),
+    Short(OneOrMore),
     Long(LongCamera),
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LongCamera {
-    url: String,
+    #[serde(alias = "sources")]
+    url: OneOrMore,
     on_demand: Option<bool>,
     audio: Option<bool>,
 }
@@ -165,7 +178,7 @@ struct ForeignStream {
 impl From<Foreign> for Layer {
     fn from(foreign: Foreign) -> Self {
         let camera = |stream: ForeignStream| CameraLayer {
-            url: stream.url,
+            url: OneOrMore::One(stream.url),
             on_demand: Some(stream.on_demand),
             audio: Some(!stream.disable_audio),
         };
@@ -254,6 +267,9 @@ impl Layer {
             allowed_origins: over.allowed_origins.or(self.allowed_origins),
             allowed_hosts: over.allowed_hosts.or(self.allowed_hosts),
             cameras: over.cameras.or(self.cameras),
+            data: over.data.or(self.data),
+            auth: over.auth.or(self.auth),
+            rtsp_to_web: over.rtsp_to_web.or(self.rtsp_to_web),
         }
     }
 }
@@ -314,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_camera_that_is_none_is_told_what_it_should_be() {
-        let error = Layer::parse("cameras:\n  a: rtsp://h/x\n  b: [1]\n").unwrap_err();
+        let error = Layer::parse("cameras:\n  a: rtsp://h/x\n  b: {c: 1}\n").unwrap_err();
         let text = error.to_string();
         assert!(
             text.starts_with("line 3") && text.contains("a map with `url`"),

@@ -134,7 +134,7 @@ impl fmt::Debug for IceServerLayer {
 
 /// A text, or a list of them.
 #[derive(Clone, Deserialize)]
-#[serde(untagged, expecting = "`urls` should be a URL, or a list of them")]
+#[serde(untagged, expecting = "expected a URL, or a list of them")]
 pub enum OneOrMore {
     /// A text.
     One(String),
@@ -143,7 +143,7 @@ pub enum OneOrMore {
 }
 
 impl OneOrMore {
-    fn as_slice(&self) -> &[String] {
+    pub(super) fn as_slice(&self) -> &[String] {
         match self {
             Self::One(text) => std::slice::from_ref(text),
             Self::More(texts) => texts,

@@ -1,5 +1,6 @@
 //! [`Config`]: checked and typed. If it exists, it is usable.
 
+mod access;
 pub mod cli;
 pub mod file;
 pub mod media;
@@ -7,11 +8,13 @@ pub mod media;
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
-use crate::base::{Error, ErrorKind, SourceUrl, tracing::Level};
+use crate::base::{Error, ErrorKind, SourceText, SourceUrl, tracing::Level};
 
+pub use access::{Auth, RtspToWeb};
 pub use cli::Cli;
 pub use file::Layer;
 pub use media::{HostPort, IceServer, IceService, IceUrl, MediaAddress, MediaListen};
@@ -46,6 +49,12 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// Cameras with a name.
     pub cameras: BTreeMap<String, Camera>,
+    /// Where cameras that clients have registered are kept over a restart; nowhere without it.
+    pub data: Option<PathBuf>,
+    /// Who may use the API; without it, everybody who reaches it.
+    pub auth: Option<Auth>,
+    /// The dialect of RTSPtoWeb, which is off without it.
+    pub rtsp_to_web: Option<RtspToWeb>,
     /// How long a camera stays connected after its last viewer.
     pub linger: Duration,
     /// What in the files is not used, and why: sentences for the log, which starts later.
@@ -99,12 +108,52 @@ impl Listen {
 /// A camera with a name.
 #[derive(Debug, Clone)]
 pub struct Camera {
-    /// Where it is.
+    /// Where it is: the first of its sources that is a camera.
     pub url: SourceUrl,
+    /// Every source as it was written, `url` among them.
+    pub sources: Vec<SourceText>,
     /// Whether it is closed while nobody watches.
     pub on_demand: bool,
     /// Whether its sound is sent.
     pub audio: bool,
+}
+
+impl Camera {
+    /// A camera of `sources` as they were written, open while somebody watches and with sound.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when none of them is a camera's URL, or one is nothing.
+    pub fn from_sources<S: AsRef<str>>(sources: &[S]) -> Result<Self, Error> {
+        let sources = sources
+            .iter()
+            .map(|text| SourceText::parse(text.as_ref()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let url = sources.iter().find_map(SourceText::camera).cloned();
+        let url = url.ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidArgument,
+                "none of the sources is a camera's URL; give one that looks like \
+                 rtsp://user:password@host:554/path",
+            )
+        })?;
+        Ok(Self {
+            url,
+            sources,
+            on_demand: true,
+            audio: true,
+        })
+    }
+}
+
+impl From<SourceUrl> for Camera {
+    fn from(url: SourceUrl) -> Self {
+        Self {
+            sources: vec![url.clone().into()],
+            url,
+            on_demand: true,
+            audio: true,
+        }
+    }
 }
 
 impl Config {
@@ -149,14 +198,7 @@ impl Config {
         );
         let mut cameras = BTreeMap::new();
         let demo = SourceUrl::parse("demo:").expect("a constant that parses");
-        cameras.insert(
-            DEMO.to_owned(),
-            Camera {
-                url: demo,
-                on_demand: true,
-                audio: true,
-            },
-        );
+        cameras.insert(DEMO.to_owned(), Camera::from(demo));
         for (name, camera) in layer.cameras.unwrap_or_default() {
             if !is_name(&name) {
                 faults.push(format!(
@@ -164,18 +206,20 @@ impl Config {
                 ));
                 continue;
             }
-            match SourceUrl::parse(&camera.url) {
-                Ok(url) => {
+            match Camera::from_sources(camera.url.as_slice()) {
+                Ok(checked) => {
                     let camera = Camera {
-                        url,
                         on_demand: camera.on_demand.unwrap_or(true),
                         audio: camera.audio.unwrap_or(true),
+                        ..checked
                     };
                     cameras.insert(name, camera);
                 }
                 Err(e) => faults.push(format!("cameras.{name}.url: {e}")),
             }
         }
+        let auth = access::auth(layer.auth, &mut faults);
+        let rtsp_to_web = access::rtsp_to_web(layer.rtsp_to_web, &mut faults);
         if !faults.is_empty() {
             return Err(Error::new(ErrorKind::InvalidArgument, faults.join("\n")));
         }
@@ -188,6 +232,9 @@ impl Config {
             allowed_origins: layer.allowed_origins.unwrap_or_default(),
             allowed_hosts: layer.allowed_hosts.unwrap_or_default(),
             cameras,
+            data: layer.data,
+            auth,
+            rtsp_to_web,
             linger: LINGER,
             notes: layer.notes,
         })

@@ -18,7 +18,7 @@ use actix_web::{
 };
 use serde_json::json;
 
-use crate::{config::Config, context::Context};
+use crate::{config::Config, context::Context, signaling::credentials};
 
 /// Ends of names that only a private network resolves.
 const PRIVATE_SUFFIXES: [&str; 7] = [
@@ -32,7 +32,9 @@ const PRIVATE_SUFFIXES: [&str; 7] = [
 ];
 
 /// Paths that reveal nothing, so that a probe by a public name works without a setting.
-const HEARTBEATS: [&str; 3] = ["/static", "/static/", "/health"];
+const HEARTBEATS: [&str; 5] = ["/static", "/static/", "/health", "/api", "/api/schemes"];
+/// Of these, the ones that a watchdog asks, which has no password.
+const WATCHED: [&str; 3] = ["/static", "/static/", "/health"];
 
 /// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub enum Refusal {
     Origin(String),
     /// The server does not go by this name.
     Host(String),
+    /// The caller has not shown who it is.
+    Unknown,
 }
 
 impl Refusal {
@@ -48,6 +52,7 @@ impl Refusal {
         match self {
             Self::Origin(_) => StatusCode::FORBIDDEN,
             Self::Host(_) => StatusCode::MISDIRECTED_REQUEST,
+            Self::Unknown => StatusCode::UNAUTHORIZED,
         }
     }
 
@@ -61,6 +66,9 @@ impl Refusal {
                 "this server does not go by the name {host}; open it by its IP address, or add the \
                  name to allowed_hosts in the configuration"
             ),
+            Self::Unknown => "this server wants a user name and password, or a token; they are \
+                 those of auth in its configuration"
+                .to_owned(),
         }
     }
 }
@@ -95,6 +103,12 @@ pub fn check(
     let exempt = HEARTBEATS.contains(&path) || changes && origin.is_none();
     if !exempt && !is_own_name(&host, config) {
         return Err(Refusal::Host(shorten(&host)));
+    }
+    let open = *method == Method::OPTIONS || WATCHED.contains(&path);
+    if let Some(auth) = config.auth.as_ref().filter(|_| !open)
+        && !credentials::are_shown(auth, headers)
+    {
+        return Err(Refusal::Unknown);
     }
     Ok(())
 }
@@ -154,18 +168,29 @@ pub async fn guard(
         &context.config,
     );
     let cors = cors_origin(request.request(), &context.config);
-    let mut response = match checked {
-        Err(refusal) => {
-            tracing::debug!(?refusal, "request refused");
-            let body = json!({ "error": refusal.sentence() });
-            let response = HttpResponse::build(refusal.status()).json(body);
-            request.into_response(response).map_into_right_body()
+    let mut response = if let Err(refusal) = checked {
+        tracing::debug!(?refusal, "request refused");
+        let mut response = HttpResponse::build(refusal.status());
+        if refusal == Refusal::Unknown
+            && let Some(auth) = &context.config.auth
+        {
+            for challenge in credentials::challenges(auth) {
+                response.append_header((header::WWW_AUTHENTICATE, challenge));
+            }
         }
-        Ok(()) if *request.method() == Method::OPTIONS => {
+        let response = response.json(json!({ "error": refusal.sentence() }));
+        request.into_response(response).map_into_right_body()
+    } else {
+        let is_preflight = *request.method() == Method::OPTIONS;
+        let response = next.call(request).await?;
+        if is_preflight && matches!(response.status().as_u16(), 404 | 405) {
+            // A path that has nothing of its own to say.
+            let (request, _) = response.into_parts();
             let response = HttpResponse::NoContent().finish();
-            request.into_response(response).map_into_right_body()
+            ServiceResponse::new(request, response).map_into_right_body()
+        } else {
+            response.map_into_left_body()
         }
-        Ok(()) => next.call(request).await?.map_into_left_body(),
     };
     let headers = response.headers_mut();
     let mut set = |name: &'static str, value: &str| {
@@ -177,10 +202,17 @@ pub async fn guard(
     set("referrer-policy", "no-referrer");
     if let Some(origin) = cors {
         set("access-control-allow-origin", &origin);
-        set("access-control-allow-methods", "GET, POST, OPTIONS");
+        set(
+            "access-control-allow-methods",
+            "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
+        );
         set(
             "access-control-allow-headers",
-            "Origin, X-Requested-With, Content-Type, Accept, Authorization",
+            "Origin, X-Requested-With, Content-Type, Accept, Authorization, If-Match",
+        );
+        set(
+            "access-control-expose-headers",
+            "Location, ETag, Link, Accept-Post, Accept-Patch, Retry-After",
         );
         set("access-control-max-age", "600");
         if origin != "*" {
@@ -278,6 +310,18 @@ mod tests {
             get("cams.example.org", "allowed_hosts: [cams.example.org]"),
             Ok(())
         );
+    }
+
+    #[test]
+    fn with_auth_everything_but_heartbeats_and_preflights_wants_it() {
+        let settings = "auth: {username: ann, password: 'p:w'}";
+        let ask = |method, path| verdict(method, path, "127.0.0.1", None, settings);
+        for path in ["/", "/api", "/api/ws", "/cameras", "/whep/demo"] {
+            assert_eq!(ask(&Method::GET, path), Err(Refusal::Unknown), "{path}");
+        }
+        assert_eq!(ask(&Method::POST, "/stream"), Err(Refusal::Unknown));
+        assert_eq!(ask(&Method::GET, "/health"), Ok(()));
+        assert_eq!(ask(&Method::OPTIONS, "/whep/demo"), Ok(()));
     }
 
     #[test]

@@ -1,12 +1,23 @@
-//! What the server tells about itself: `GET /cameras` and `GET /health`.
+//! What the server tells about itself: cameras, sessions, and that it lives.
 
 use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
-use crate::{context::Context, directory::Listed, hub::State};
+use crate::{
+    context::Context,
+    directory::Listed,
+    hub::State,
+    session,
+    webrtc::status::{self, Status},
+};
 
 /// The routes served here.
-pub const ROUTES: &[(&str, &str)] = &[("GET", "/cameras"), ("GET", "/health")];
+pub const ROUTES: &[(&str, &str)] = &[
+    ("GET", "/cameras"),
+    ("GET", "/sessions"),
+    ("DELETE", "/sessions/{id}"),
+    ("GET", "/health"),
+];
 
 /// Mounts [`ROUTES`].
 pub fn mount(routes: &mut web::ServiceConfig) {
@@ -16,21 +27,28 @@ pub fn mount(routes: &mut web::ServiceConfig) {
     let health = web::resource("/health")
         .route(web::get().to(health))
         .route(web::head().to(health));
-    routes.service(cameras).service(health);
+    let sessions = web::resource("/sessions")
+        .route(web::get().to(sessions))
+        .route(web::head().to(sessions));
+    routes
+        .service(cameras)
+        .service(sessions)
+        .service(health)
+        .route("/sessions/{id}", web::delete().to(end_session));
 }
 
 /// Cameras with a name, then those that somebody opened by URL. Never a credential.
 async fn cameras(context: web::Data<Context>) -> HttpResponse {
-    let cameras = &context.config.cameras;
+    let cameras = context.registry.list();
     let mut running = context.directory.list();
     let mut listed: Vec<_> = cameras
         .iter()
-        .map(|(name, camera)| {
-            let found = running.iter().find(|listed| listed.url == camera.url);
-            entry(name, true, found)
+        .map(|named| {
+            let found = running.iter().find(|open| open.url == named.camera.url);
+            entry(&named.name, true, found)
         })
         .collect();
-    running.retain(|open| cameras.values().all(|camera| camera.url != open.url));
+    running.retain(|open| cameras.iter().all(|named| named.camera.url != open.url));
     running.sort_by_key(|listed| listed.url.to_string());
     listed.extend(
         running
@@ -57,6 +75,61 @@ fn entry(name: &str, named: bool, running: Option<&Listed>) -> Value {
         "kept_bytes": running.map_or(0, |listed| listed.kept),
         "error": error,
     })
+}
+
+/// Every viewer, whatever its dialect, the youngest first.
+async fn sessions(context: web::Data<Context>) -> HttpResponse {
+    let mut sessions = context.sessions.list();
+    sessions.sort_by_key(|session| session.age);
+    let listed: Vec<_> = sessions.iter().map(session_entry).collect();
+    HttpResponse::Ok().json(json!({ "sessions": listed }))
+}
+
+fn session_entry(session: &session::Listed) -> Value {
+    let Status {
+        state,
+        path,
+        connected_after,
+        first_frame_after,
+        ..
+    } = session.status;
+    let milliseconds = |time: std::time::Duration| time.as_secs_f64() * 1_000.0;
+    json!({
+        "id": session.id.short(),
+        "camera": session.camera,
+        "dialect": session.flavour,
+        "state": match state {
+            status::State::Connecting => "connecting",
+            status::State::Connected => "connected",
+            status::State::Ended(_) => "ended",
+        },
+        "age_seconds": session.age.as_secs_f64(),
+        "transport": path.map(|(transport, _)| transport.to_string()),
+        "remote": path.map(|(_, remote)| remote.to_string()),
+        "connected_after_ms": connected_after.map(milliseconds),
+        "first_frame_after_ms": first_frame_after.map(milliseconds),
+        "frames": session.status.frames,
+        "frames_skipped": session.status.skipped,
+        "packets": session.status.packets,
+        "bytes": session.status.bytes,
+        "resent": session.status.resent,
+        "missed": session.status.missed,
+        "key_frame_requests": session.status.key_frame_requests,
+        "loss": session.status.loss,
+        "jitter_ms": milliseconds(session.status.jitter),
+        "rtt_ms": session.status.rtt.map(milliseconds),
+        "limit_bits_per_second": session.status.limit,
+    })
+}
+
+/// Ends a viewer by the identifier that [`sessions`] lists.
+async fn end_session(context: web::Data<Context>, id: web::Path<String>) -> HttpResponse {
+    if context.sessions.end_listed(&id) {
+        return HttpResponse::NoContent().finish();
+    }
+    HttpResponse::NotFound().json(json!({
+        "error": "there is no session with this identifier; GET /sessions lists them"
+    }))
 }
 
 /// Answers as long as the server can. Reveals nothing but counts.

@@ -1,6 +1,6 @@
 //! Fields and base64 as clients send them.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use actix_multipart::Multipart;
 use actix_web::{HttpRequest, http::header, web};
@@ -28,6 +28,11 @@ pub(super) fn called(request: &HttpRequest) -> Option<String> {
     // Of a row of proxies the first is the one that the client knows.
     let name = forwarded?.to_str().ok()?.split(',').next()?.trim();
     (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// From where the request came.
+pub(super) fn client(request: &HttpRequest) -> Option<IpAddr> {
+    request.peer_addr().map(|peer| peer.ip().to_canonical())
 }
 
 /// The fields of a request: an HTML form of either encoding, or a JSON object.

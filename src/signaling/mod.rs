@@ -3,6 +3,7 @@
 //!
 //! To add one: write `signaling/<name>.rs` with a `FLAVOUR`, add it to [`FLAVOURS`].
 
+pub mod credentials;
 mod encoding;
 pub mod rtsp_to_webrtc;
 
@@ -14,13 +15,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
-    base::{Error, ErrorKind, SessionId, SourceUrl},
+    base::{Error, ErrorKind, Meaning, SessionId, SourceText},
     config::Camera,
     context::{Context, OFFERS_MAX},
     directory::Lease,
     hub::{Hub, Tracks},
     media::{Kind, Track},
-    session::Registration,
+    session::{Asked, Registration},
     webrtc::{
         self, Request, negotiate,
         status::{End, State},
@@ -44,8 +45,8 @@ pub struct Flavour {
 /// An offer as every dialect gives it.
 #[derive(Debug, Clone)]
 pub struct Offer {
-    /// A camera's name, or a URL.
-    pub source: String,
+    /// What it asks for; see [`find`] and [`named`].
+    pub target: Target,
     /// The session description.
     pub sdp: String,
     /// Where it came from.
@@ -54,6 +55,15 @@ pub struct Offer {
     pub host: Option<String>,
     /// The dialect.
     pub flavour: &'static str,
+}
+
+/// A camera that a client asks for.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The name that the client used, or the URL without credentials.
+    pub name: String,
+    /// The camera.
+    pub camera: Camera,
 }
 
 /// What every dialect answers with.
@@ -99,37 +109,51 @@ fn place(context: &Context) -> Result<SemaphorePermit<'_>, Error> {
     })
 }
 
-/// The camera that a client names, by the name it has in the configuration or by its URL.
+/// The camera that a client names, by its name or by its URL.
 ///
 /// # Errors
 /// `NotFound` for an unknown name, `InvalidArgument` for a broken URL.
-pub fn find(context: &Context, source: &str) -> Result<Camera, Error> {
-    let cameras = &context.config.cameras;
-    if cameras.contains_key(source) || !source.contains(':') {
+pub fn find(context: &Context, source: &str) -> Result<Target, Error> {
+    if let Some(camera) = context.registry.get(source) {
+        let name = source.to_owned();
+        return Ok(Target { name, camera });
+    }
+    if !source.contains(':') {
         return named(context, source);
     }
-    let url = SourceUrl::parse(source)?;
-    // Home Assistant sends URLs only: the settings of a camera count for its URL as well.
-    let known = cameras.values().find(|camera| camera.url == url);
-    Ok(known.cloned().unwrap_or(Camera {
-        url,
-        on_demand: true,
-        audio: true,
-    }))
+    let source = SourceText::parse(source)?;
+    match source.meaning() {
+        Meaning::FormOf(name) => named(context, name),
+        Meaning::Camera(url) => {
+            // Home Assistant sends URLs only: the settings of a camera count for its URL as well.
+            let known = context.registry.with_url(url);
+            Ok(Target {
+                name: url.to_string(),
+                camera: known.unwrap_or_else(|| url.clone().into()),
+            })
+        }
+    }
 }
 
 /// The camera of this name.
 ///
 /// # Errors
 /// `NotFound`.
-pub fn named(context: &Context, name: &str) -> Result<Camera, Error> {
-    let cameras = &context.config.cameras;
-    cameras.get(name).cloned().ok_or_else(|| {
-        let known: Vec<_> = cameras.keys().map(String::as_str).collect();
+pub fn named(context: &Context, name: &str) -> Result<Target, Error> {
+    /// Names that an error tells at most.
+    const TOLD: usize = 8;
+    let found = context.registry.get(name).map(|camera| Target {
+        name: name.to_owned(),
+        camera,
+    });
+    found.ok_or_else(|| {
+        let all = context.registry.list();
+        let known: Vec<_> = all.iter().map(|named| &*named.name).take(TOLD).collect();
+        let more = if all.len() > TOLD { ", …" } else { "" };
         Error::new(
             ErrorKind::NotFound,
             format!(
-                "there is no camera with this name; known are {}",
+                "there is no camera with this name; known are {}{more}",
                 known.join(", ")
             ),
         )
@@ -158,13 +182,18 @@ async fn tracks_of(lease: &Lease, camera: &Camera) -> Result<Arc<Tracks>, Error>
 
 async fn answer(context: Context, offer: Offer) -> Result<Answer, Error> {
     let parsed = webrtc::Offer::parse(&offer.sdp)?;
-    let camera = find(&context, &offer.source)?;
+    let Target { name, camera } = offer.target;
     let lease = context.directory.lease(&camera.url)?;
     let hub = lease.hub().clone();
     let tracks = tracks_of(&lease, &camera).await?;
     let plan = negotiate::negotiate(&tracks, &parsed)?;
     let stop = context.tasks.stop().child_token();
-    let registration = context.sessions.register(&camera.url, stop.clone())?;
+    let asked = Asked {
+        source: &camera.url,
+        camera: &name,
+        flavour: offer.flavour,
+    };
+    let registration = context.sessions.register(&asked, stop.clone())?;
     let session = registration.id();
     let request = Request {
         offer: &parsed,
@@ -174,7 +203,7 @@ async fn answer(context: Context, offer: Offer) -> Result<Answer, Error> {
         host: offer.host.as_deref(),
     };
     let (viewer, sdp) = context.engine.answer(request).await?;
-    registration.follow(viewer.watch());
+    registration.follow(&viewer);
     let span = tracing::info_span!(
         "session",
         session = %session.short(),

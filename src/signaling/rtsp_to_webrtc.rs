@@ -8,9 +8,9 @@ use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use serde_json::json;
 
 use super::{
-    Answer, Flavour, Offer, accept,
-    encoding::{Fields, base64, called, session_description, unescape_html},
-    named, tracks,
+    Answer, Flavour, Offer, Target, accept,
+    encoding::{Fields, base64, called, client, session_description, unescape_html},
+    find, named, tracks,
 };
 use crate::{
     base::{Error, ErrorKind},
@@ -52,7 +52,7 @@ async fn stream(
         let url = unescape_html(fields.require("url")?);
         // Checked first: the client's own mistakes are told without asking a camera.
         let sdp = session_description(fields.require("sdp64")?)?;
-        exchange(&context, &request, url, sdp).await
+        exchange(&context, &request, find(&context, &url)?, sdp).await
     };
     match answered.await {
         Ok(answer) => HttpResponse::Ok().json(json!({
@@ -82,8 +82,7 @@ async fn receiver(
         let name = fields.get("suuid").unwrap_or(&path);
         let sdp = session_description(fields.require("data")?)?;
         // This route opens no URLs.
-        named(&context, name)?;
-        exchange(&context, &request, name.to_owned(), sdp).await
+        exchange(&context, &request, named(&context, name)?, sdp).await
     };
     match answered.await {
         Ok(answer) => text(base64(&answer.sdp)),
@@ -94,7 +93,7 @@ async fn receiver(
 /// The kinds of tracks of a configured camera. Sent as text, which is what its clients parse.
 async fn codec(context: web::Data<Context>, path: web::Path<String>) -> HttpResponse {
     let found = async {
-        let camera = named(&context, &path)?;
+        let camera = named(&context, &path)?.camera;
         let work = {
             let context = context.clone();
             async move { tracks(&context, &camera).await }
@@ -113,14 +112,13 @@ async fn codec(context: web::Data<Context>, path: web::Path<String>) -> HttpResp
 async fn exchange(
     context: &Context,
     request: &HttpRequest,
-    source: String,
+    target: Target,
     sdp: String,
 ) -> Result<Answer, Error> {
-    let client = request.peer_addr().map(|peer| peer.ip().to_canonical());
     let offer = Offer {
-        source,
+        target,
         sdp,
-        client,
+        client: client(request),
         host: called(request),
         flavour: FLAVOUR.name,
     };

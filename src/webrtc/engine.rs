@@ -89,9 +89,16 @@ pub struct Request<'a> {
 /// A viewer that was answered. Dropping it ends it.
 #[derive(Debug)]
 pub struct Session {
+    control: Control,
+    status: watch::Receiver<Status>,
+}
+
+/// What a client may still do with a viewer after the answer. Cheap to clone, and of no effect once the
+/// viewer is gone.
+#[derive(Debug, Clone)]
+pub struct Control {
     viewer: u64,
     fan: mpsc::Sender<Event>,
-    status: watch::Receiver<Status>,
 }
 
 impl Engine {
@@ -205,12 +212,12 @@ impl Engine {
             hopes,
             place,
         };
-        let session = Session {
+        let control = Control {
             viewer: number,
             fan: fan.inbox,
-            status,
         };
-        timeout(JOIN_LIMIT, session.fan.send(joining))
+        let session = Session { control, status };
+        timeout(JOIN_LIMIT, session.control.fan.send(joining))
             .await
             .map_err(|_| Error::new(ErrorKind::ResourceExhausted, "too many viewers; try again"))?
             .map_err(|_| Error::new(ErrorKind::Cancelled, "the camera was closed meanwhile"))?;
@@ -218,18 +225,21 @@ impl Engine {
             ufrag: local.ufrag,
             password: local.password,
             fingerprint: inner.identity.fingerprint().to_owned(),
-            candidates: inner
-                .addresses
-                .candidates(inner.bound, host)
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            candidates: self.candidates(host),
         };
         Ok((session, answer::write(offer, plan, &local, &streams)))
     }
 }
 
 impl Engine {
+    /// Where browsers can reach the media port, as candidate lines without `a=`, when the client has
+    /// reached this server as `host`.
+    #[must_use]
+    pub fn candidates(&self, host: Option<&str>) -> Vec<String> {
+        let found = self.inner.addresses.candidates(self.inner.bound, host);
+        found.iter().map(ToString::to_string).collect()
+    }
+
     /// The fan that a new viewer of `hub` goes to, and its place there.
     fn fan(&self, hub: &Hub) -> Result<(Handle, Place), Error> {
         let inner = &self.inner;
@@ -297,6 +307,28 @@ impl Session {
         *self.status.borrow()
     }
 
+    /// What its client may still do with it.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// Says goodbye to the browser.
+    pub async fn close(&mut self) {
+        let event = Event::Leave {
+            viewer: self.control.viewer,
+        };
+        let goodbye = async {
+            if self.control.fan.send(event).await.is_ok() {
+                self.ended().await;
+            }
+        };
+        // A fan that is too busy finds out by itself that nobody asks any more.
+        let _ = timeout(JOIN_LIMIT, goodbye).await;
+    }
+}
+
+impl Control {
     /// Tries another address of the browser, which its client has found after the offer (trickle,
     /// [RFC 8838]). `line` is a candidate line; false for one that is not tried, such as a name or an
     /// address of nobody.
@@ -326,27 +358,13 @@ impl Session {
         let sent = timeout(JOIN_LIMIT, self.fan.send(event)).await;
         matches!(sent, Ok(Ok(()))).then_some(local)
     }
-
-    /// Says goodbye to the browser.
-    pub async fn close(&mut self) {
-        let event = Event::Leave {
-            viewer: self.viewer,
-        };
-        let goodbye = async {
-            if self.fan.send(event).await.is_ok() {
-                self.ended().await;
-            }
-        };
-        // A fan that is too busy finds out by itself that nobody asks any more.
-        let _ = timeout(JOIN_LIMIT, goodbye).await;
-    }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         // A fan that is too busy for it finds out by itself that nobody asks any more.
-        let _ = self.fan.try_send(Event::Leave {
-            viewer: self.viewer,
+        let _ = self.control.fan.try_send(Event::Leave {
+            viewer: self.control.viewer,
         });
     }
 }

@@ -34,6 +34,6 @@ pub mod status;
 pub mod stun_client;
 pub mod viewer;
 
-pub use engine::{Engine, Request, Session};
+pub use engine::{Control, Engine, Request, Session};
 pub use negotiate::Plan;
 pub use offer::Offer;

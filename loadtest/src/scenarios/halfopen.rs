@@ -66,9 +66,7 @@ fn attack(
             }
         });
         let attackers: Vec<_> = (0..options.at_once.max(1))
-            .map(|_| {
-                scope.spawn(|| send(options.offers, &sent, server, context, &refusals))
-            })
+            .map(|_| scope.spawn(|| send(options.offers, &sent, server, context, &refusals)))
             .collect();
         // Half of them are there when a viewer comes that means it.
         while sent.load(Ordering::Relaxed) < options.offers / 2 {

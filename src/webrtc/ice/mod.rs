@@ -17,6 +17,7 @@
 //! [RFC 8838]: https://datatracker.ietf.org/doc/html/rfc8838
 
 use std::{
+    fmt,
     hash::{Hash, Hasher},
     net::{IpAddr, SocketAddr},
 };
@@ -45,6 +46,16 @@ pub enum Transport {
     Tcp,
     /// Through the relay (TURN) with this number.
     Relay(u8),
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Relay(_) => "relay",
+        })
+    }
 }
 
 /// A way to the remote. Paths are equal if transport and remote are, IPv4-mapped or not.

@@ -1,0 +1,97 @@
+//! What a caller shows in `Authorization`.
+
+use actix_web::http::header::{self, HeaderMap};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use ring::digest::{SHA256, digest};
+
+use crate::{base::Credentials, config::Auth};
+
+/// Whether a request with these headers shows what `auth` wants: its login or its token.
+#[must_use]
+pub fn are_shown(auth: &Auth, headers: &HeaderMap) -> bool {
+    let login = auth.login.as_ref();
+    let token = auth.token.as_ref();
+    login.is_some_and(|login| is_login(login, headers))
+        || token.is_some_and(|token| {
+            shown(headers, "bearer").is_some_and(|shown| is_equal(shown, token.reveal()))
+        })
+}
+
+/// Whether these headers show `login` ([RFC 7617]): the password may have colons, the name may not.
+///
+/// [RFC 7617]: https://datatracker.ietf.org/doc/html/rfc7617
+#[must_use]
+pub fn is_login(login: &Credentials, headers: &HeaderMap) -> bool {
+    let decoded = shown(headers, "basic").and_then(|text| STANDARD.decode(text).ok());
+    let Some(text) = decoded.and_then(|bytes| String::from_utf8(bytes).ok()) else {
+        return false;
+    };
+    text.split_once(':').is_some_and(|(user, password)| {
+        // Both are always compared, so that the time does not tell which was wrong.
+        is_equal(user, login.user.reveal()) & is_equal(password, login.password.reveal())
+    })
+}
+
+/// The challenges that tell a caller what it could show ([RFC 9110 §11.6.1]).
+///
+/// [RFC 9110 §11.6.1]: https://datatracker.ietf.org/doc/html/rfc9110#section-11.6.1
+pub fn challenges(auth: &Auth) -> impl Iterator<Item = &'static str> {
+    let basic = auth.login.as_ref().map(|_| BASIC);
+    let bearer = auth.token.as_ref().map(|_| "Bearer realm=\"Porthole\"");
+    basic.into_iter().chain(bearer)
+}
+
+/// The challenge for a login.
+pub const BASIC: &str = "Basic realm=\"Porthole\", charset=\"UTF-8\"";
+
+/// What follows the scheme in `Authorization`, if it is this one.
+fn shown<'a>(headers: &'a HeaderMap, scheme: &str) -> Option<&'a str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (used, shown) = value.split_once(' ')?;
+    used.eq_ignore_ascii_case(scheme).then(|| shown.trim())
+}
+
+/// Compares digests: how long that takes tells nothing of where the texts differ.
+fn is_equal(one: &str, other: &str) -> bool {
+    let digest = |text: &str| digest(&SHA256, text.as_bytes());
+    digest(one).as_ref() == digest(other).as_ref()
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::HeaderValue;
+
+    use super::*;
+    use crate::base::Secret;
+
+    fn shows(value: &str) -> bool {
+        let auth = Auth {
+            login: Some(Credentials {
+                user: Secret::new("ann"),
+                password: Secret::new("p:w"),
+            }),
+            token: Some(Secret::new("t0ken")),
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+        are_shown(&auth, &headers)
+    }
+
+    #[test]
+    fn a_login_or_a_token_is_enough() {
+        let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
+        assert!(shows(&basic("ann:p:w")));
+        assert!(shows("Bearer t0ken") && shows("bearer  t0ken"));
+        for wrong in [
+            basic("ann:p"),
+            basic("ann"),
+            basic("bob:p:w"),
+            "Basic t0ken".to_owned(),
+            "Bearer ".to_owned(),
+            "Bearer t0ke".to_owned(),
+            "t0ken".to_owned(),
+        ] {
+            assert!(!shows(&wrong), "{wrong}");
+        }
+    }
+}

@@ -105,7 +105,7 @@ pub(crate) enum Scenario {
     Churn(Churn),
     /// Offers that never become connections: what do they cost, and does a viewer get through?
     Halfopen(Halfopen),
-    /// One viewer stops reading: do the others notice?
+    /// One viewer stops reading, or suffers otherwise: do the others notice?
     Slow(Slow),
     /// A stranger sends handshake messages to the media port while viewers connect
     ///
@@ -192,6 +192,11 @@ pub(crate) struct Slow {
     /// Seconds before that, and after it
     #[arg(long, default_value_t = 15.0)]
     pub(crate) seconds: f64,
+    /// A shell command to run then, instead of a viewer that stops reading
+    ///
+    /// It may stop or shape a viewer that another process runs.
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) act: Option<String>,
 }
 
 /// Options of `hello`.

@@ -17,6 +17,8 @@ use crate::{dtls, receive};
 
 /// A picture older than this is not live.
 const LIVE_NS: i64 = 150_000_000;
+/// From one picture to the next.
+const FRAME_NS: i64 = 40_000_000;
 
 /// What a viewer saw. All times are nanoseconds since 1970.
 #[derive(Debug, Default, Clone)]
@@ -31,6 +33,8 @@ pub(crate) struct Record {
     pub(crate) first_packet_ns: Option<i64>,
     /// When the first picture was whole that a decoder could show, and fresh.
     pub(crate) live_ns: Option<i64>,
+    /// When the camera had written that picture's key frame, or the picture itself if it is one.
+    pub(crate) key_ns: Option<i64>,
     /// RTP packets and their bytes since [`Record::begin`], repeats included.
     pub(crate) packets: u64,
     pub(crate) bytes: u64,
@@ -394,6 +398,10 @@ impl Viewer {
         let mut record = lock(&self.record);
         record.frame(trailer, self.now_ns);
         if self.chain.whole && self.now_ns - trailer.emitted_ns < LIVE_NS {
+            if record.live_ns.is_none() {
+                let since_key = FRAME_NS * i64::from(trailer.since_key);
+                record.key_ns = Some(trailer.emitted_ns - since_key);
+            }
             record.live_ns.get_or_insert(self.now_ns);
         }
     }

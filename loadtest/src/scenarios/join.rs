@@ -6,7 +6,7 @@ use super::{Context, PATIENCE, wait_for};
 use crate::cli::Join;
 use crate::farm::Joined;
 use crate::janus;
-use crate::measure::{percentile, unix_ns};
+use crate::measure::{float, percentile, unix_ns};
 use crate::report::{Report, Sample};
 use crate::server::Running;
 use crate::viewer::{Record, lock};
@@ -46,6 +46,11 @@ pub(super) fn run(options: &Join, context: &Context) -> Report {
             sample.note("its URL has no {rtsp}, so that it cannot be asked for further cameras: no cold joins");
         }
         columns("cold", options.cold, &cold, sample);
+        let after_key = cold.iter().filter_map(|record| {
+            let waited = record.live_ns? - record.key_ns?.max(record.offered_ns);
+            Some(float(waited) / 1e6)
+        });
+        spread("cold: live picture after the key frame", &after_key.collect::<Vec<_>>(), sample);
         context.farm.leave(&watcher, true);
         Ok(())
     })
@@ -105,11 +110,12 @@ fn columns(kind: &str, wanted: usize, records: &[Record], sample: &mut Sample) {
             .iter()
             .filter_map(|record| record.since_offer(moment(record)))
             .collect();
-        for (name, fraction) in [("p50", 0.5), ("p95", 0.95), ("max", 1.0)] {
-            sample.value(
-                &format!("{kind}: {step} {name} ms"),
-                percentile(&times, fraction),
-            );
-        }
+        spread(&format!("{kind}: {step}"), &times, sample);
+    }
+}
+
+fn spread(what: &str, times: &[f64], sample: &mut Sample) {
+    for (name, fraction) in [("p50", 0.5), ("p95", 0.95), ("max", 1.0)] {
+        sample.value(&format!("{what} {name} ms"), percentile(times, fraction));
     }
 }

@@ -1,5 +1,6 @@
-//! One viewer stops reading.
+//! One viewer stops reading, or something else happens to it.
 
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -13,8 +14,9 @@ use crate::viewer::Record;
 const RAMP: Duration = Duration::from_millis(20);
 
 pub(super) fn run(options: &Slow, context: &Context) -> Report {
+    let what = options.act.as_deref().unwrap_or("one stops reading");
     let title = format!(
-        "slow: one of {} viewers stops reading after {} s",
+        "slow: {} viewers, after {} s: {what}",
         options.viewers, options.seconds
     );
     context.each(title, 1, |server, _, sample| {
@@ -26,10 +28,23 @@ pub(super) fn run(options: &Slow, context: &Context) -> Report {
             return Err("there is no viewer".into());
         };
         watch("before", options, others, sample);
-        context.farm.pause(slow);
+        match &options.act {
+            None => context.farm.pause(slow),
+            Some(command) => act(command)?,
+        }
         watch("after", options, others, sample);
         Ok(())
     })
+}
+
+/// Has a shell do it.
+fn act(command: &str) -> Result<(), String> {
+    let status = Command::new("sh").args(["-c", command]).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("--act ended with {status}")),
+        Err(error) => Err(format!("--act cannot be run: {error}")),
+    }
 }
 
 fn watch(when: &str, options: &Slow, others: &[Joined], sample: &mut Sample) {

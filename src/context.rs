@@ -10,6 +10,7 @@ use crate::{
     directory::Directory,
     registry::Registry,
     session::Sessions,
+    stills::Stills,
     webrtc::Engine,
 };
 
@@ -22,6 +23,8 @@ pub struct Context {
     pub registry: Registry,
     /// Running cameras.
     pub directory: Directory,
+    /// Their pictures.
+    pub stills: Stills,
     /// Those who watch.
     pub sessions: Sessions,
     /// What connects them.
@@ -50,6 +53,7 @@ impl Context {
             engine,
             registry: Registry::new(&config, &directory, &tasks)?,
             directory,
+            stills: Stills::new(tasks.clone()),
             config: Arc::new(config),
             sessions: Sessions::default(),
             offers: Arc::new(Semaphore::new(OFFERS_MAX)),

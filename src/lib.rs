@@ -43,6 +43,7 @@ pub mod registry;
 pub mod session;
 pub mod signaling;
 pub mod source;
+pub mod stills;
 pub mod webrtc;
 
 pub use app::App;

@@ -1,4 +1,4 @@
-//! [`Gop`]: the pictures since the last one from which decoding can begin.
+//! [`Gop`]: the pictures since the last one from which decoding can begin; and that one for itself.
 
 use std::sync::Arc;
 
@@ -17,6 +17,35 @@ pub(super) struct Gop {
     /// Whole pictures among them.
     count: usize,
     bytes: usize,
+    key: Key,
+}
+
+/// The last picture from which decoding can begin. It outlives a group that cannot be replayed.
+#[derive(Debug, Default)]
+struct Key {
+    /// All parts of the last one that is whole.
+    whole: Vec<Arc<Frame>>,
+    /// The parts until now of the one that is under way.
+    arriving: Vec<Arc<Frame>>,
+}
+
+impl Key {
+    fn push(&mut self, frame: &Arc<Frame>) {
+        let begins = frame.part.first && frame.random_access;
+        if frame.part.first {
+            // Whatever was under way has lost its end.
+            self.arriving.clear();
+        }
+        let bytes: usize = self.arriving.iter().map(|part| part.len()).sum();
+        if bytes + frame.len() > BYTES_MAX {
+            self.arriving.clear();
+        } else if begins || !self.arriving.is_empty() {
+            self.arriving.push(Arc::clone(frame));
+            if frame.part.last {
+                self.whole = std::mem::take(&mut self.arriving);
+            }
+        }
+    }
 }
 
 impl Gop {
@@ -25,8 +54,9 @@ impl Gop {
         if frame.codec.kind() != Kind::Video {
             return;
         }
+        self.key.push(frame);
         if frame.random_access {
-            self.clear();
+            self.forget_group();
         } else if self.pictures.is_empty() {
             return;
         }
@@ -39,7 +69,7 @@ impl Gop {
         self.bytes += frame.len();
         self.count += usize::from(frame.part.first);
         if !in_order || self.bytes > BYTES_MAX || self.count > PICTURES_MAX {
-            self.clear();
+            self.forget_group();
             return;
         }
         self.pictures.push(Arc::clone(frame));
@@ -47,6 +77,10 @@ impl Gop {
 
     /// Forgets everything up to the next random access point.
     pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    fn forget_group(&mut self) {
         self.pictures.clear();
         self.count = 0;
         self.bytes = 0;
@@ -57,6 +91,12 @@ impl Gop {
     #[must_use]
     pub(super) fn pictures(&self) -> Vec<Arc<Frame>> {
         self.pictures.clone()
+    }
+
+    /// All parts of the last picture from which decoding can begin; none before it is whole.
+    #[must_use]
+    pub(super) fn key_picture(&self) -> Option<Vec<Arc<Frame>>> {
+        (!self.key.whole.is_empty()).then(|| self.key.whole.clone())
     }
 }
 
@@ -114,5 +154,55 @@ mod tests {
         assert!(kept(&[(1, true, 1), (4, false, 1), (3, false, 1), (5, false, 1)]).is_empty());
         let many: Vec<_> = (0..400).map(|time| (time, time == 0, 1)).collect();
         assert!(kept(&many).is_empty());
+    }
+
+    /// The number of parts of the key picture, and its time.
+    fn key_of(gop: &Gop) -> Option<(usize, i64)> {
+        let parts = gop.key_picture()?;
+        Some((parts.len(), parts[0].time.0))
+    }
+
+    fn part(time: i64, random_access: bool, first: bool, last: bool) -> Arc<Frame> {
+        let mut frame = (*frame(Codec::H264(None), time, random_access, 1)).clone();
+        frame.part = Part { first, last };
+        Arc::new(frame)
+    }
+
+    #[test]
+    fn a_key_picture_is_given_once_its_last_part_is_there() {
+        let mut gop = Gop::default();
+        gop.push(&part(0, false, true, true));
+        gop.push(&part(1, true, true, false));
+        gop.push(&part(1, false, false, false));
+        assert_eq!(key_of(&gop), None);
+        gop.push(&part(1, false, false, true));
+        gop.push(&part(2, false, true, true));
+        assert_eq!(key_of(&gop), Some((3, 1)));
+        // The one before serves until the next is whole, also when that never happens.
+        gop.push(&part(3, true, true, false));
+        assert_eq!(key_of(&gop), Some((3, 1)));
+        gop.push(&part(4, true, true, true));
+        assert_eq!(key_of(&gop), Some((1, 4)));
+        gop.clear();
+        assert_eq!(key_of(&gop), None);
+    }
+
+    #[test]
+    fn a_key_picture_without_its_end_is_never_given() {
+        let mut gop = Gop::default();
+        gop.push(&part(1, true, true, false));
+        gop.push(&part(2, false, true, false));
+        gop.push(&part(2, false, false, true));
+        assert_eq!(key_of(&gop), None);
+    }
+
+    #[test]
+    fn a_key_picture_outlives_a_group_that_cannot_be_replayed() {
+        let mut gop = Gop::default();
+        for (time, key) in [(1, true), (4, false), (3, false)] {
+            gop.push(&frame(Codec::H264(None), time, key, 1));
+        }
+        assert!(gop.pictures().is_empty());
+        assert_eq!(key_of(&gop), Some((1, 1)));
     }
 }

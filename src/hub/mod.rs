@@ -228,10 +228,7 @@ impl Hub {
                 State::Failed(error) => Err(error.clone()),
                 State::Connecting => unreachable!("not settled"),
             },
-            Ok(Err(_)) => Err(Error::new(
-                ErrorKind::Cancelled,
-                "the camera was closed meanwhile",
-            )),
+            Ok(Err(_)) => Err(closed_meanwhile()),
             Err(_) => Err(Error::new(
                 ErrorKind::DeadlineExceeded,
                 format!(
@@ -251,6 +248,41 @@ impl Hub {
             .upgrade()
             .map_or_else(|| broadcast::channel(1).1, |frames| frames.subscribe());
         (Subscription { frames }, gop.pictures())
+    }
+
+    /// All parts of the last picture from which decoding can begin, if one has arrived in this attempt.
+    #[must_use]
+    pub fn key_picture(&self) -> Option<Vec<Arc<Frame>>> {
+        self.shared.gop().key_picture()
+    }
+
+    /// The same, and waits for it as long as the attempt lasts.
+    ///
+    /// # Errors
+    /// The failure of the source.
+    pub async fn next_key_picture(&self) -> Result<Vec<Arc<Frame>>, Error> {
+        let (mut frames, _) = self.subscribe();
+        let mut state = self.state.clone();
+        loop {
+            if let Some(picture) = self.key_picture() {
+                return Ok(picture);
+            }
+            let failed = state.wait_for(|(_, state)| matches!(state, State::Failed(_)));
+            tokio::select! {
+                next = frames.next() => if matches!(next, Next::Ended) {
+                    return Err(closed_meanwhile());
+                },
+                Ok(state) = failed => if let State::Failed(error) = &state.1 {
+                    return Err(error.clone());
+                },
+            }
+        }
+    }
+
+    /// Returns when the source is gone for good.
+    pub async fn closed(&self) {
+        // The publisher never gets to such a state, so only its end ends the wait.
+        let _ = self.state.clone().wait_for(|_| false).await;
     }
 
     /// Counts a viewer for as long as the result lives.
@@ -285,6 +317,10 @@ impl Hub {
     pub fn bytes(&self) -> u64 {
         self.shared.bytes.load(Ordering::Relaxed)
     }
+}
+
+fn closed_meanwhile() -> Error {
+    Error::new(ErrorKind::Cancelled, "the camera was closed meanwhile")
 }
 
 /// What [`Subscription::next`] gives.
@@ -378,5 +414,33 @@ mod tests {
         assert_eq!(told.unwrap_err().to_string(), "second");
         publisher.announce(Tracks::default());
         assert!(hub.ready(limit).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_key_picture_gets_it_or_learns_why_not() {
+        let (publisher, hub) = hub();
+        let picture = |number| Frame {
+            codec: Codec::H264(None),
+            ..frame(number)
+        };
+        publisher.connecting();
+        let (found, ()) = tokio::join!(hub.next_key_picture(), async {
+            publisher.publish(frame(1));
+            publisher.publish(picture(2));
+        });
+        assert_eq!(found.unwrap()[0].time.0, 2);
+        publisher.connecting();
+        let (failed, ()) = tokio::join!(hub.next_key_picture(), async {
+            tokio::task::yield_now().await;
+            publisher.failed(Error::new(ErrorKind::Unavailable, "unplugged"));
+        });
+        assert_eq!(failed.unwrap_err().to_string(), "unplugged");
+        publisher.connecting();
+        let (ended, ()) = tokio::join!(hub.next_key_picture(), async {
+            tokio::task::yield_now().await;
+            drop(publisher);
+        });
+        assert_eq!(ended.unwrap_err().kind(), ErrorKind::Cancelled);
+        hub.closed().await;
     }
 }

@@ -6,6 +6,7 @@ pub mod h264;
 pub mod nal;
 pub mod rtp;
 pub mod sdp;
+pub mod still;
 pub mod time;
 pub mod track;
 

@@ -112,7 +112,14 @@ impl Registry {
         if let Some(folder) = &config.data {
             let file = StateFile::open(folder)?;
             registry.restore(file.read()?);
-            let work = state::keep(file, registry.clone(), changes, tasks.stop().clone());
+            let written = state::saved(&registry);
+            let work = state::keep(
+                file,
+                registry.clone(),
+                written,
+                changes,
+                tasks.stop().clone(),
+            );
             tasks.spawn("registry", work);
         }
         Ok(registry)

@@ -124,14 +124,14 @@ fn fault(path: &Path, what: &str, e: &io::Error) -> Error {
     )
 }
 
-/// Writes down what changes until the server stops, and once more then.
+/// Writes down what is not as in `written` until the server stops, and once more then.
 pub(super) async fn keep(
     file: StateFile,
     registry: Registry,
+    mut written: Vec<Saved>,
     mut changes: watch::Receiver<()>,
     stop: CancellationToken,
 ) {
-    let mut written = saved(&registry);
     loop {
         tokio::select! {
             () = stop.cancelled() => {}
@@ -160,7 +160,7 @@ pub(super) async fn keep(
     }
 }
 
-fn saved(registry: &Registry) -> Vec<Saved> {
+pub(super) fn saved(registry: &Registry) -> Vec<Saved> {
     let entries = registry.lock();
     let registered = entries.iter().filter(|(_, entry)| !entry.is_configured);
     let saved = registered.map(|(name, entry)| Saved {

@@ -20,6 +20,9 @@ const HALF_OPEN_MAX: usize = 256;
 const SESSIONS_MAX: usize = 2_048;
 const SESSIONS_OF_SOURCE_MAX: usize = 1_024;
 
+/// Names in ICE that are remembered of one client: those of its offer's sections, and of late restarts.
+const UFRAGS_MAX: usize = 16;
+
 /// Every session by its identifier.
 #[derive(Debug, Clone, Default)]
 pub struct Sessions {
@@ -49,6 +52,8 @@ struct Entry {
     control: Option<Control>,
     /// How often ICE was begun anew.
     restarts: u32,
+    /// The client's names in ICE (`a=ice-ufrag`), the latest last.
+    ufrags: Vec<String>,
 }
 
 impl Entry {
@@ -114,7 +119,13 @@ impl Sessions {
                 ),
             ));
         }
-        let id = SessionId::random();
+        // Lists and logs tell them apart by a part.
+        let id = loop {
+            let id = SessionId::random();
+            if table.keys().all(|other| other.short() != id.short()) {
+                break id;
+            }
+        };
         table.insert(
             id,
             Entry {
@@ -127,6 +138,7 @@ impl Sessions {
                 status: None,
                 control: None,
                 restarts: 0,
+                ufrags: Vec::new(),
             },
         );
         Ok(Registration {
@@ -163,15 +175,48 @@ impl Sessions {
         Some(self.lock().get(&id)?.restarts)
     }
 
-    /// Counts that ICE is begun anew in session `id`, if that has been so `before` times; none when
-    /// somebody else was first, or there is no such session.
+    /// Whether session `id` was made by this dialect, for this camera if one is given, and nobody has asked
+    /// it to end.
     #[must_use]
-    pub fn restart(&self, id: SessionId, before: u32) -> Option<u32> {
+    pub fn is_of(&self, id: SessionId, flavour: &str, camera: Option<&str>) -> bool {
+        let table = self.lock();
+        table.get(&id).is_some_and(|entry| {
+            entry.flavour == flavour
+                && camera.is_none_or(|camera| entry.camera == camera)
+                && !entry.stop.is_cancelled()
+        })
+    }
+
+    /// Remembers the names of the client of session `id` in ICE: another one begins ICE anew.
+    pub fn name_client(&self, id: SessionId, ufrags: Vec<String>) {
+        if let Some(entry) = self.lock().get_mut(&id) {
+            entry.ufrags = ufrags;
+            entry.ufrags.truncate(UFRAGS_MAX);
+        }
+    }
+
+    /// Whether the client of session `id` goes, or went, by this name in ICE.
+    #[must_use]
+    pub fn knows_client(&self, id: SessionId, ufrag: &str) -> bool {
+        let table = self.lock();
+        table
+            .get(&id)
+            .is_some_and(|entry| entry.ufrags.iter().any(|known| known == ufrag))
+    }
+
+    /// Counts that ICE is begun anew in session `id` by a client that goes by `ufrag` from now on, if that
+    /// has been so `before` times; none when somebody else was first, or there is no such session.
+    #[must_use]
+    pub fn restart(&self, id: SessionId, before: u32, ufrag: &str) -> Option<u32> {
         let mut table = self.lock();
         let entry = table
             .get_mut(&id)
             .filter(|entry| entry.restarts == before)?;
         entry.restarts += 1;
+        if entry.ufrags.len() >= UFRAGS_MAX {
+            entry.ufrags.remove(0);
+        }
+        entry.ufrags.push(ufrag.to_owned());
         Some(entry.restarts)
     }
 
@@ -329,12 +374,23 @@ mod tests {
         assert_eq!((listed[0].id, listed[0].status.frames), (id, 7));
         assert_eq!((&*listed[0].camera, listed[0].flavour), ("demo:", "test"));
         assert!(sessions.end_listed(&id.short()) && !sessions.end_listed("nobody"));
-        assert_eq!(sessions.restart(id, 0), Some(1));
-        assert_eq!(
-            (sessions.restart(id, 0), sessions.restarts(id)),
-            (None, Some(1))
-        );
         drop(session);
         assert!(!sessions.end(id) && sessions.list().is_empty());
+    }
+    #[test]
+    fn of_two_restarts_of_ice_at_once_one_is_the_first() {
+        let sessions = Sessions::default();
+        let session = enter(&sessions, "demo:", CancellationToken::new()).unwrap();
+        let id = session.id();
+        sessions.name_client(id, vec!["a".to_owned(), "b".to_owned()]);
+        assert_eq!(sessions.restart(id, 0, "c"), Some(1));
+        assert_eq!(sessions.restart(id, 0, "d"), None);
+        assert_eq!(sessions.restarts(id), Some(1));
+        let known = ["a", "b", "c", "d"].map(|ufrag| sessions.knows_client(id, ufrag));
+        assert_eq!(known, [true, true, true, false]);
+        let is_of = |flavour, camera| sessions.is_of(id, flavour, camera);
+        assert!(is_of("test", Some("demo:")) && is_of("test", None));
+        assert!(!is_of("other", None) && !is_of("test", Some("demo")));
+        assert!(sessions.end(id) && !sessions.is_of(id, "test", None));
     }
 }

@@ -81,6 +81,12 @@ fn the_example_configuration_is_valid_and_names_every_key() {
         "url",
         "on_demand",
         "audio",
+        "data",
+        "auth",
+        "password",
+        "token",
+        "rtsp_to_web",
+        "enabled",
     ] {
         assert!(
             text.contains(&format!("{key}:")),

@@ -29,17 +29,19 @@ class Failure extends Error {
 export class Call {
   pc = null;
   liveSince = 0;
-  #source; #base; #video; #report;
+  #source; #base; #kinds; #video; #report;
   #ended = new AbortController();
   #connectedAt = 0;
   #packetsAt = 0;
-  #tracks = ['video'];
+  #tracks;
   #last = null;
   #interrupted = 0;
 
-  constructor(source, base, video, report) {
+  constructor({ source, base, kinds }, video, report) {
     this.#source = source;
     this.#base = base;
+    this.#kinds = kinds;
+    this.#tracks = kinds;
     this.#video = video;
     this.#report = (name, detail) => { if (!this.#ended.signal.aborted) report(name, detail); };
   }
@@ -61,7 +63,7 @@ export class Call {
       if (signal.aborted) return;
       const answer = await requestAnswer(this.#base, this.#source, pc.localDescription.sdp, signal);
       if (signal.aborted) return;
-      this.#tracks = answer.tracks ?? this.#tracks;
+      if (answer.tracks) this.#tracks = answer.tracks.filter((kind) => this.#kinds.includes(kind));
       this.#report('answered', { tracks: this.#tracks, notes: answer.notes ?? [] });
       await pc.setRemoteDescription({ type: 'answer', sdp: fromBase64(answer.sdp64) });
       this.#after(CONNECT_MS, () => { if (!this.#connectedAt) this.#lost(NO_PATH); });
@@ -74,8 +76,7 @@ export class Call {
   #open(signal) {
     const pc = this.pc = new RTCPeerConnection();
     signal.addEventListener('abort', () => pc.close());
-    pc.addTransceiver('video', { direction: 'recvonly' });
-    pc.addTransceiver('audio', { direction: 'recvonly' });
+    for (const kind of this.#kinds) pc.addTransceiver(kind, { direction: 'recvonly' });
     const stream = new MediaStream();
     pc.ontrack = ({ track }) => {
       if (signal.aborted) return;

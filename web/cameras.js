@@ -1,4 +1,5 @@
-// The list of cameras: one button each, with its state in a colour and in words.
+// The list of cameras: one button each, with its state in a colour and in words; and how a camera is
+// called.
 
 const WORDS = { idle: 'Ready', connecting: 'Connecting…', live: 'Live', failed: 'Failed' };
 
@@ -12,6 +13,15 @@ export function element(tag, className, ...children) {
   made.className = className;
   made.append(...children);
   return made;
+}
+
+/** A title for an address that cannot give its password away, however it is written. */
+export function labelOf(url) {
+  const [, scheme, authority, rest] = /^([^:]+):(?:\/\/)?([^/?#]*)(.*)$/s.exec(url) ?? [];
+  if (scheme === 'demo') return 'Demo picture';
+  const at = authority?.lastIndexOf('@') ?? -1;
+  if (!authority || rest.includes('@')) return 'RTSP camera'; // a password may hold / ? # itself
+  return authority.slice(at + 1);
 }
 
 export class CameraList {

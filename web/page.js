@@ -1,6 +1,6 @@
 // The page around the player: the list of cameras, the address field and the words of the status.
 
-import { CameraList, element, say } from './cameras.js';
+import { CameraList, element, labelOf, say } from './cameras.js';
 import { Player } from './player.js';
 
 // Assets lie one level below the server's root, wherever a proxy has put that.
@@ -65,15 +65,6 @@ function askedCamera() {
     }
   }
   return new URLSearchParams(location.search).get('camera');
-}
-
-/** A title for an address that cannot give its password away, however it is written. */
-function labelOf(url) {
-  const [, scheme, authority, rest] = /^([^:]+):(?:\/\/)?([^/?#]*)(.*)$/s.exec(url) ?? [];
-  if (scheme === 'demo') return 'Demo picture';
-  const at = authority?.lastIndexOf('@') ?? -1;
-  if (!authority || rest.includes('@')) return 'RTSP camera'; // a password may hold / ? # itself
-  return authority.slice(at + 1);
 }
 
 // --- What is shown ---------------------------------------------------------------------------

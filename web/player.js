@@ -6,6 +6,8 @@
  *   player.addEventListener('stats', ({ detail }) => console.log(detail.width, detail.fps));
  *   player.play('garden');   // a camera's name, or an rtsp:// URL
  *
+ * `kinds` beside `base` chooses what to ask for, ['video', 'audio'] unless said otherwise.
+ *
  * The names of states: idle, connecting, waiting (connected, no picture yet), live, stalled,
  * retrying (see `retryAt`) and failed. `message` is a sentence for people, or empty.
  */
@@ -19,13 +21,14 @@ const LONGEST_WAIT_S = 10;
 export class Player extends EventTarget {
   source = null;
   state = { name: 'idle', message: '', tracks: [], notes: [] };
-  #video; #base; #call = null; #retry = 0; #tries = 0; #played = false;
+  #video; #base; #kinds; #call = null; #retry = 0; #tries = 0; #played = false;
 
   /** `base` is the URL of the server's root, with its closing slash. */
-  constructor(video, { base }) {
+  constructor(video, { base, kinds = ['video', 'audio'] }) {
     super();
     this.#video = video;
     this.#base = base;
+    this.#kinds = kinds;
   }
 
   /** The current RTCPeerConnection, or null. */
@@ -66,7 +69,8 @@ export class Player extends EventTarget {
   #connect() {
     // While reconnecting, the reason stays to be read.
     this.#set({ name: 'connecting', message: this.#played ? this.state.message : '' }, true);
-    this.#call = new Call(this.source, this.#base, this.#video, (name, detail) => this.#on(name, detail));
+    const asked = { source: this.source, base: this.#base, kinds: this.#kinds };
+    this.#call = new Call(asked, this.#video, (name, detail) => this.#on(name, detail));
     this.#call.start();
   }
 

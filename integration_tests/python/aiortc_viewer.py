@@ -3,12 +3,18 @@
     aiortc_viewer.py '{"kinds": ["audio", "video"], "limit": 10}'
 
 writes `{"offer": …}`, reads `{"answer": …}`, writes `{"received": …}`; a line of JSON each.
+
+    aiortc_viewer.py '{"kinds": ["audio", "video"], "limit": 10, "whep": "http://…/whep/demo"}'
+
+asks that endpoint itself and writes `{"received": …}`.
 """
 
 import asyncio
 import json
 import sys
 import time
+import urllib.parse
+import urllib.request
 
 from aiortc import RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError
@@ -35,7 +41,34 @@ async def packets(receiver):
     return {"packets": 0, "missing": 0}
 
 
-async def watch(kinds, limit):
+def answer_of(offer):
+    """The answer that whoever started this gives; None if the offer is refused."""
+    print(json.dumps({"offer": offer}), flush=True)
+    line = sys.stdin.readline()
+    return json.loads(line)["answer"] if line else None
+
+
+class Whep:
+    """A session at a WHEP endpoint."""
+
+    def __init__(self, endpoint):
+        self.endpoint = endpoint
+        self.url = None
+
+    def answer_of(self, offer):
+        headers = {"Content-Type": "application/sdp"}
+        request = urllib.request.Request(self.endpoint, offer.encode(), headers)
+        with urllib.request.urlopen(request) as reply:
+            assert reply.status == 201, reply.status
+            self.url = urllib.parse.urljoin(self.endpoint, reply.headers["Location"])
+            return reply.read().decode()
+
+    def leave(self):
+        urllib.request.urlopen(urllib.request.Request(self.url, method="DELETE")).close()
+
+
+async def watch(kinds, limit, whep=None):
+    session = Whep(whep) if whep else None
     connection = RTCPeerConnection()
     frames = {kind: 0 for kind in kinds}
     counting = []
@@ -55,11 +88,10 @@ async def watch(kinds, limit):
         connection.addTransceiver(kind, direction="recvonly")
     await connection.setLocalDescription(await connection.createOffer())
     start = time.monotonic()
-    print(json.dumps({"offer": connection.localDescription.sdp}), flush=True)
-    line = await asyncio.to_thread(sys.stdin.readline)
-    if not line:
-        return  # refused
-    answer = json.loads(line)["answer"]
+    ask = session.answer_of if session else answer_of
+    answer = await asyncio.to_thread(ask, connection.localDescription.sdp)
+    if answer is None:
+        return
     await connection.setRemoteDescription(RTCSessionDescription(answer, "answer"))
     end = time.monotonic() + limit
     while min(frames.values()) < ENOUGH and time.monotonic() < end:
@@ -68,6 +100,8 @@ async def watch(kinds, limit):
     for transceiver in connection.getTransceivers():
         kind = transceiver.kind
         received[kind] = {"frames": frames[kind], **await packets(transceiver.receiver)}
+    if session:
+        await asyncio.to_thread(session.leave)
     print(json.dumps({"received": received}), flush=True)
     await connection.close()
 

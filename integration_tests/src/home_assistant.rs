@@ -1,13 +1,12 @@
-//! [`HomeAssistant`]: the real one, of the last days of its integration RTSPtoWebRTC.
+//! [`HomeAssistant`]: the real one, in a [`Release`].
 //!
 //! It runs on loopback with a configuration of its own, needs no set-up by hand and trusts whoever
 //! asks. Nothing is installed while it runs: `integration_tests/run` has done so.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
-};
+mod configuration;
+mod release;
+
+use std::{path::Path, process::Stdio, time::Duration};
 
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -15,12 +14,15 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio_tungstenite::tungstenite::Message;
 
-/// The integration that makes Home Assistant a client of Porthole.
+pub use release::{Release, has_python_3_13};
+
+/// The integration that is added in a dialog and asks for `POST /stream`.
 const INTEGRATION: &str = "rtsp_to_webrtc";
 
 /// A running Home Assistant, ended when dropped.
 #[derive(Debug)]
 pub struct HomeAssistant {
+    release: Release,
     process: Child,
     folder: TempDir,
     base: String,
@@ -34,13 +36,26 @@ impl HomeAssistant {
     ///
     /// # Panics
     /// When it is not ready after two minutes, with its log.
-    pub async fn start(cameras: &[(&str, &str)]) -> Self {
+    pub async fn start(release: Release, cameras: &[(&str, &str)]) -> Self {
+        Self::run(release, cameras, None).await
+    }
+
+    /// Likewise, with `go2rtc: url:` in its configuration.
+    ///
+    /// # Panics
+    /// When it is not ready after two minutes, with its log.
+    pub async fn start_with_go2rtc(url: &str, cameras: &[(&str, &str)]) -> Self {
+        Self::run(Release::January2025, cameras, Some(url)).await
+    }
+
+    async fn run(release: Release, cameras: &[(&str, &str)], go2rtc: Option<&str>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let port = free_port();
-        configure(folder.path(), port, cameras);
+        configuration::write(folder.path(), port, cameras, go2rtc);
         let log = std::fs::File::create(folder.path().join("output.log"))
             .expect("a file can be made in it");
-        let mut process = Command::new(program())
+        let program = release.program();
+        let mut process = Command::new(&program)
             .arg("--config")
             .arg(folder.path())
             .arg("--skip-pip")
@@ -49,7 +64,7 @@ impl HomeAssistant {
             .stderr(log)
             .kill_on_drop(true)
             .spawn()
-            .unwrap_or_else(|e| panic!("cannot start {}: {e}", program().display()));
+            .unwrap_or_else(|e| panic!("cannot start {}: {e}", program.display()));
         let base = format!("http://127.0.0.1:{port}");
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(30))
@@ -67,6 +82,7 @@ impl HomeAssistant {
         })
         .await;
         let home_assistant = Self {
+            release,
             process,
             folder,
             base,
@@ -177,13 +193,45 @@ impl HomeAssistant {
     /// # Panics
     /// When it was not added.
     pub async fn integration(&self) -> (String, String) {
-        let entries = self
-            .get(&format!(
-                "/api/config/config_entries/entry?domain={INTEGRATION}"
-            ))
-            .await;
-        let entry = &entries[0];
+        let entry = self.entry_of(INTEGRATION).await;
         (text(&entry["state"]), text(&entry["entry_id"]))
+    }
+
+    /// The first entry of an integration, null where there is none.
+    pub async fn entry_of(&self, integration: &str) -> Value {
+        let path = format!("/api/config/config_entries/entry?domain={integration}");
+        // Not `take`, which panics where there is none.
+        self.get(&path).await[0].clone()
+    }
+
+    /// Whether the frontend is told to watch a camera over WebRTC.
+    ///
+    /// # Errors
+    /// What it is told, if it is not.
+    ///
+    /// # Panics
+    /// When Home Assistant does not reply.
+    pub async fn offers_webrtc_of(&self, camera: &str) -> Result<(), String> {
+        let camera = format!("camera.{camera}");
+        let told = match self.release {
+            Release::March2024 => {
+                let mut state = self.get(&format!("/api/states/{camera}")).await;
+                json!([state["attributes"]["frontend_stream_type"].take()])
+            }
+            Release::January2025 => {
+                let command = json!({ "type": "camera/capabilities", "entity_id": camera });
+                match self.command(command).await {
+                    Ok(mut capabilities) => capabilities["frontend_stream_types"].take(),
+                    Err(error) => error,
+                }
+            }
+        };
+        let kinds = told.as_array().map(Vec::as_slice).unwrap_or_default();
+        if kinds.contains(&json!("web_rtc")) {
+            Ok(())
+        } else {
+            Err(told.to_string())
+        }
     }
 
     /// Sets the STUN server in the integration's options and gives what the dialog shows then.
@@ -220,107 +268,6 @@ impl HomeAssistant {
             .await
             .unwrap_or_else(|_| panic!("Home Assistant still runs; {}", self.log()))
             .expect("a child can be waited for");
-    }
-}
-
-/// Whether Home Assistant is installed.
-///
-/// # Panics
-/// When it is not and this is CI; elsewhere it says so.
-#[must_use]
-pub fn installed() -> bool {
-    crate::tools::has(
-        &program().to_string_lossy(),
-        &["--version"],
-        "Home Assistant, which integration_tests/run installs",
-    )
-}
-
-fn program() -> PathBuf {
-    crate::cache().join("home_assistant/bin/hass")
-}
-
-/// Writes what a user would have after setting it up.
-fn configure(folder: &Path, port: u16, cameras: &[(&str, &str)]) {
-    let entities: Vec<_> = cameras
-        .iter()
-        .map(|(name, url)| json!({ "platform": "ffmpeg", "name": name, "input": url }))
-        .collect();
-    // JSON is YAML.
-    let configuration = json!({
-        "homeassistant": {
-            "name": "Home",
-            "latitude": 0,
-            "longitude": 0,
-            "elevation": 0,
-            "unit_system": "metric",
-            "time_zone": "UTC",
-            "country": "CH",
-            "currency": "CHF",
-            "auth_providers": [{
-                "type": "trusted_networks",
-                "trusted_networks": ["127.0.0.1/32"],
-                "allow_bypass_login": true,
-            }],
-        },
-        "http": { "server_host": "127.0.0.1", "server_port": port },
-        "frontend": {},
-        "stream": {},
-        "ffmpeg": {},
-        "camera": entities,
-        "lovelace": { "mode": "yaml" },
-        "logger": { "default": "info" },
-    });
-    let cards: Vec<_> = cameras
-        .iter()
-        .map(|(name, _)| {
-            json!({
-                "type": "picture-entity",
-                "entity": format!("camera.{name}"),
-                "camera_view": "live",
-            })
-        })
-        .collect();
-    let dashboard = json!({ "title": "Home", "views": [{ "title": "Cameras", "cards": cards }] });
-    let onboarding = json!({
-        "version": 4,
-        "minor_version": 1,
-        "key": "onboarding",
-        "data": { "done": ["user", "core_config", "analytics", "integration"] },
-    });
-    let group = |id: &str, name: &str| json!({ "id": id, "name": name });
-    let auth = json!({
-        "version": 1,
-        "minor_version": 1,
-        "key": "auth",
-        "data": {
-            "users": [{
-                "id": "0123456789abcdef0123456789abcdef",
-                "group_ids": ["system-admin"],
-                "is_owner": true,
-                "is_active": true,
-                "name": "Owner",
-                "system_generated": false,
-                "local_only": false,
-            }],
-            "groups": [
-                group("system-admin", "Administrators"),
-                group("system-users", "Users"),
-                group("system-read-only", "Read Only"),
-            ],
-            "credentials": [],
-            "refresh_tokens": [],
-        },
-    });
-    let storage = folder.join(".storage");
-    std::fs::create_dir(&storage).expect("a new folder is empty");
-    for (file, content) in [
-        (folder.join("configuration.yaml"), configuration),
-        (folder.join("ui-lovelace.yaml"), dashboard),
-        (storage.join("onboarding"), onboarding),
-        (storage.join("auth"), auth),
-    ] {
-        std::fs::write(file, content.to_string()).expect("a file can be made in it");
     }
 }
 

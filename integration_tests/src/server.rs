@@ -78,12 +78,23 @@ impl Server {
     /// # Panics
     /// When it does not print its address within 10 s.
     pub async fn start_with(arguments: &[&str]) -> Self {
+        Self::listening("127.0.0.1:0", arguments).await
+    }
+
+    /// Ends it as [`Self::terminate`] and starts another with defaults on the same port.
+    pub async fn restarted(mut self) -> Self {
+        self.terminate().await;
+        let address = self.base.trim_start_matches("http://").to_owned();
+        Self::listening(&address, &[]).await
+    }
+
+    async fn listening(address: &str, arguments: &[&str]) -> Self {
         let binary = std::env::var_os("PORTHOLE_BIN").map_or_else(
             || crate::folder().join("../target/release/porthole"),
             std::path::PathBuf::from,
         );
         let mut child = Command::new(&binary)
-            .args(["--listen", "127.0.0.1:0", "--log", "debug"])
+            .args(["--listen", address, "--log", "debug"])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

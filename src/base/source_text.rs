@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use super::{Error, ErrorKind, Secret, SourceUrl};
+use super::{Error, ErrorKind, Secret, SourceUrl, source_url::SECRET_PARTS};
 
 /// What go2rtc's clients put before what a converter is to read.
 const CONVERTER: &str = "ffmpeg:";
-/// Words in options after `#` that tell of a secret there.
-const SECRET_WORDS: [&str; 6] = ["pass", "token", "auth", "secret", "key", "user"];
+/// Longest text accepted, in bytes: as long as a URL.
+const TEXT_MAX: usize = 4096;
 
 /// A source as it was written, and what it means to us.
 ///
@@ -35,13 +35,19 @@ impl SourceText {
     /// # Errors
     /// `InvalidArgument` for what is neither; see [`SourceUrl::parse`].
     pub fn parse(text: &str) -> Result<Self, Error> {
+        let invalid = |sentence| Err(Error::new(ErrorKind::InvalidArgument, sentence));
+        if text.len() > TEXT_MAX {
+            return invalid("a source is longer than 4096 bytes");
+        }
+        if text.chars().any(char::is_control) {
+            return invalid(
+                "a source contains control characters such as line breaks; remove them",
+            );
+        }
         let (location, _) = split(text);
         let meaning = match text.strip_prefix(CONVERTER) {
             Some(_) if location.is_empty() => {
-                return Err(Error::new(
-                    ErrorKind::InvalidArgument,
-                    "after ffmpeg: the URL or the name of a camera is missing",
-                ));
+                return invalid("after ffmpeg: the URL or the name of a camera is missing");
             }
             Some(_) if !location.contains("://") && !location.ends_with(':') => {
                 Meaning::FormOf(location.to_owned())
@@ -77,11 +83,20 @@ impl SourceText {
     }
 }
 
-/// What is between the prefix of a converter and the options after `#`, and these options.
+/// What is between the prefix of a converter and the options after `#`, and these options. A `#` before
+/// the `@` of a login is of its password.
 fn split(text: &str) -> (&str, &str) {
-    match text.strip_prefix(CONVERTER) {
-        Some(rest) => rest.split_once('#').unwrap_or((rest, "")),
-        None => (text, ""),
+    let rest = text.strip_prefix(CONVERTER).unwrap_or(text);
+    let Some(first) = rest.find('#') else {
+        return (rest, "");
+    };
+    let authority = rest[..first].split_once("://").map(|(_, begun)| begun);
+    let is_login = authority.is_some_and(|begun| !begun.contains(['/', '@']));
+    let login_end = rest.rfind('@').filter(|at| is_login && *at > first);
+    let from = login_end.unwrap_or(first);
+    match rest[from..].find('#') {
+        Some(at) => (&rest[..from + at], &rest[from + at + 1..]),
+        None => (rest, ""),
     }
 }
 
@@ -95,26 +110,32 @@ impl From<SourceUrl> for SourceText {
 }
 
 impl fmt::Display for SourceText {
-    /// As it was written if that holds no secret, which clients compare with what they have sent.
+    /// As it was written if that can hold no secret, which clients compare with what they have sent;
+    /// otherwise what [`SourceUrl`] shows, without options.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.text.reveal();
-        let shown = self.camera().map(SourceUrl::to_string);
-        let is_masked = shown.as_ref().is_some_and(|shown| shown.contains("***"));
-        let (_, options) = text.split_once('#').unwrap_or((text, ""));
-        let options = options.to_ascii_lowercase();
-        let is_secret = SECRET_WORDS.iter().any(|word| options.contains(word));
-        if !is_masked && !is_secret {
+        let (location, options) = split(text);
+        let shown = match &self.meaning {
+            Meaning::Camera(url) => url.to_string(),
+            Meaning::FormOf(name) => name.clone(),
+        };
+        // Of a URL without `//` nothing but the scheme is shown.
+        let is_plain =
+            location.contains("://") && !location.contains('@') && !shown.contains("***");
+        if (location == shown || is_plain) && !may_be_secret(options) {
             return f.write_str(text);
         }
         if text.starts_with(CONVERTER) {
             f.write_str(CONVERTER)?;
         }
-        match (&self.meaning, shown) {
-            (Meaning::FormOf(name), _) => f.write_str(name),
-            (_, Some(shown)) => f.write_str(&shown),
-            (_, None) => Ok(()),
-        }
+        f.write_str(&shown)
     }
+}
+
+/// Whether there may be a secret in options: one by its name, or a URL with a login.
+fn may_be_secret(options: &str) -> bool {
+    let options = options.to_ascii_lowercase();
+    options.contains('@') || SECRET_PARTS.iter().any(|part| options.contains(part))
 }
 
 impl fmt::Debug for SourceText {
@@ -172,7 +193,22 @@ mod tests {
         assert!(
             !shown("rtsp://h/a#header=Auth: hunter2".trim_end_matches(" hunter2")).contains("Auth")
         );
-        assert!(!shown("ffmpeg:door#header=token:hunter2").contains("hunter2"));
+        for secret in [
+            "ffmpeg:door#header=token:hunter2",
+            "rtsp:u:hunter2@h",
+            "ring:?refresh_token=hunter2",
+            "ffmpeg:rtsp://u:12#hunter2@h/x",
+            "ffmpeg:rtsp://h/x#raw=-i rtsp://u:hunter2@h",
+            "ffmpeg:door#x=u:hunter2@h",
+            "ffmpeg:rtsp://h/x#pwd=hunter2",
+            "rtsp://h/x#sig=hunter2",
+        ] {
+            assert!(
+                !shown(secret).contains("hunter2"),
+                "{secret}: {}",
+                shown(secret)
+            );
+        }
     }
 
     #[test]

@@ -31,7 +31,7 @@ struct Parts {
 const URL_MAX: usize = 4096;
 
 /// Parts of query keys whose values are credentials on some camera.
-const SECRET_PARTS: [&str; 12] = [
+pub(super) const SECRET_PARTS: [&str; 12] = [
     "pass", "pwd", "psw", "pw", "token", "auth", "secret", "key", "sig", "user", "usr", "login",
 ];
 

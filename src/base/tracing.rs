@@ -30,7 +30,8 @@ pub fn start(level: Level) {
     } else {
         "error"
     };
-    let filter = EnvFilter::new(format!("{libraries},porthole={own}"));
+    // Anybody can send what is no HTTP, which that library tells as an error.
+    let filter = EnvFilter::new(format!("{libraries},actix_http=off,porthole={own}"));
     fmt()
         .with_env_filter(filter)
         .with_target(false)

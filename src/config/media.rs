@@ -72,7 +72,7 @@ impl fmt::Display for HostPort {
     }
 }
 
-/// Servers with one login. Porthole itself uses them; browsers never see them.
+/// Servers with one login. Porthole itself uses them; players by WHEP are told of the STUN servers, nobody of a login.
 #[derive(Debug, Clone)]
 pub struct IceServer {
     /// Its URLs: STUN servers are all asked, of TURN servers one, the others when it fails.

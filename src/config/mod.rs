@@ -232,7 +232,7 @@ impl Config {
             allowed_origins: layer.allowed_origins.unwrap_or_default(),
             allowed_hosts: layer.allowed_hosts.unwrap_or_default(),
             cameras,
-            data: layer.data,
+            data: layer.data.filter(|folder| !folder.as_os_str().is_empty()),
             auth,
             rtsp_to_web,
             linger: LINGER,

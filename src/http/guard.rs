@@ -100,14 +100,15 @@ pub fn check(
     {
         return Err(Refusal::Origin(shorten(origin)));
     }
-    let exempt = HEARTBEATS.contains(&path) || changes && origin.is_none();
+    let open = *method == Method::OPTIONS || WATCHED.contains(&path);
+    let auth = config.auth.as_ref();
+    let is_known = auth.is_some_and(|auth| credentials::are_shown(auth, headers));
+    // A browser shows a login only to the name for which it was entered.
+    let exempt = is_known || HEARTBEATS.contains(&path) || changes && origin.is_none();
     if !exempt && !is_own_name(&host, config) {
         return Err(Refusal::Host(shorten(&host)));
     }
-    let open = *method == Method::OPTIONS || WATCHED.contains(&path);
-    if let Some(auth) = config.auth.as_ref().filter(|_| !open)
-        && !credentials::are_shown(auth, headers)
-    {
+    if auth.is_some() && !is_known && !open {
         return Err(Refusal::Unknown);
     }
     Ok(())

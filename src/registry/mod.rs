@@ -12,14 +12,16 @@ use tokio::sync::watch;
 
 use self::state::StateFile;
 use crate::{
-    base::{Error, ErrorKind, SourceUrl, Tasks},
-    config::{Camera, Config},
+    base::{Error, ErrorKind, SourceText, SourceUrl, Tasks},
+    config::{Camera, Config, DEMO},
     directory::{Directory, Lease},
     source,
 };
 
 /// Cameras that clients may register.
 const REGISTERED_MAX: usize = 1_024;
+/// Cameras that clients may keep open: half of those that can be.
+const PRELOADS_MAX: usize = 64;
 /// Sources of one camera.
 const SOURCES_MAX: usize = 8;
 /// Longest name, in bytes. Home Assistant's have a platform and an identifier, percent-encoded.
@@ -34,6 +36,9 @@ pub struct Registry {
 struct Inner {
     directory: Directory,
     entries: Mutex<BTreeMap<String, Entry>>,
+    /// What was remembered and cannot be used now. It is remembered further, until a client says
+    /// otherwise.
+    unusable: Mutex<Vec<state::Saved>>,
     /// Told after each change of what clients have registered.
     changed: watch::Sender<()>,
 }
@@ -57,6 +62,14 @@ pub struct Named {
     pub camera: Camera,
     /// Whether it is of the configuration, which clients cannot change.
     pub is_configured: bool,
+}
+
+impl Named {
+    /// Whether it is the test picture that every server has.
+    #[must_use]
+    pub fn is_built_in(&self) -> bool {
+        self.name == DEMO && self.camera.url.scheme() == "demo"
+    }
 }
 
 /// What became of a request to register a camera.
@@ -106,6 +119,7 @@ impl Registry {
             inner: Arc::new(Inner {
                 directory: directory.clone(),
                 entries: Mutex::new(entries),
+                unusable: Mutex::default(),
                 changed,
             }),
         };
@@ -127,24 +141,38 @@ impl Registry {
 
     fn restore(&self, saved: Vec<state::Saved>) {
         for one in saved {
-            let put = Camera::from_sources(&one.sources).and_then(|camera| {
-                self.put(
-                    &one.name,
-                    Camera {
-                        on_demand: one.on_demand,
-                        audio: one.audio,
-                        ..camera
-                    },
-                )
-            });
-            let kept = put.and_then(|_| match &one.preload {
-                Some(query) => self.preload(&one.name, query),
-                None => Ok(()),
-            });
-            if let Err(e) = kept {
-                tracing::warn!(camera = %one.name, error = %e, "a remembered camera is left out");
+            if let Err(e) = self.restore_one(&one) {
+                tracing::warn!(camera = %one.name, error = %e, "a remembered camera cannot be used");
+                self.unusable().push(one);
             }
         }
+    }
+
+    fn restore_one(&self, saved: &state::Saved) -> Result<(), Error> {
+        let camera = Camera {
+            on_demand: saved.on_demand,
+            audio: saved.audio,
+            ..Camera::from_sources(&saved.sources)?
+        };
+        if self.put(&saved.name, camera)? == Put::Configured {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "the configuration has a camera of this name",
+            ));
+        }
+        let Some(query) = &saved.preload else {
+            return Ok(());
+        };
+        if let Err(e) = self.preload(&saved.name, query) {
+            // It plays when asked for; that it is not open before is less than to forget it.
+            tracing::warn!(camera = %saved.name, error = %e, "a camera cannot be preloaded");
+        }
+        Ok(())
+    }
+
+    fn unusable(&self) -> MutexGuard<'_, Vec<state::Saved>> {
+        let unusable = self.inner.unusable.lock();
+        unusable.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The camera of this name.
@@ -185,7 +213,9 @@ impl Registry {
             let message = format!("a camera has at most {SOURCES_MAX} sources");
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
-        source::open(&camera.url)?;
+        for url in camera.sources.iter().filter_map(SourceText::camera) {
+            source::open(url)?;
+        }
         let put = {
             let mut entries = self.lock();
             match entries.get_mut(name) {
@@ -221,6 +251,7 @@ impl Registry {
                 }
             }
         };
+        self.unusable().retain(|saved| saved.name != name);
         self.inner.changed.send_replace(());
         Ok(put)
     }
@@ -253,6 +284,14 @@ impl Registry {
     pub fn preload(&self, name: &str, query: &str) -> Result<(), Error> {
         {
             let mut entries = self.lock();
+            let others =
+                |(other, entry): &(&String, &Entry)| *other != name && entry.preload.is_some();
+            if entries.iter().filter(others).count() >= PRELOADS_MAX {
+                return Err(Error::new(
+                    ErrorKind::ResourceExhausted,
+                    format!("{PRELOADS_MAX} cameras are preloaded, which is the limit; end some"),
+                ));
+            }
             let entry = entries.get_mut(name).ok_or_else(unknown)?;
             entry.held = self.hold(&entry.camera, true)?;
             entry.preload = Some(query.chars().take(NAME_MAX).collect());
@@ -317,8 +356,15 @@ fn is_same(one: &Camera, other: &Camera) -> bool {
 }
 
 fn check_name(name: &str) -> Result<(), Error> {
+    // Whoever registers a camera by its URL masks that first.
+    let may_be_secret = match SourceText::parse(name) {
+        Ok(source) => source.to_string() != name,
+        Err(_) => name.contains("://") && name.contains('@') && !name.contains("://***@"),
+    };
     let fault = if name.is_empty() {
         "is empty"
+    } else if may_be_secret {
+        "may hold a password; give it another one"
     } else if name.len() > NAME_MAX {
         "is longer than 512 bytes"
     } else if name.chars().any(char::is_control) {

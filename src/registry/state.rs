@@ -19,6 +19,8 @@ use crate::base::{Error, ErrorKind};
 const NAME: &str = "cameras.json";
 /// Changes that come together are written together.
 const GATHER: Duration = Duration::from_millis(200);
+/// How soon what could not be written is tried again.
+const RETRY: Duration = Duration::from_secs(30);
 
 /// The file as a whole.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -113,7 +115,9 @@ impl StateFile {
         file.write_all(&text)?;
         file.sync_all()?;
         fs::rename(&fresh, self.path())?;
-        File::open(&self.folder)?.sync_all()
+        // Some file systems cannot do it for a folder, and have it done all the same.
+        let _ = File::open(&self.folder).and_then(|folder| folder.sync_all());
+        Ok(())
     }
 }
 
@@ -132,9 +136,11 @@ pub(super) async fn keep(
     mut changes: watch::Receiver<()>,
     stop: CancellationToken,
 ) {
+    let mut has_failed = false;
     loop {
         tokio::select! {
             () = stop.cancelled() => {}
+            () = tokio::time::sleep(RETRY), if has_failed => {}
             changed = changes.changed() => {
                 if changed.is_err() {
                     return;
@@ -143,12 +149,13 @@ pub(super) async fn keep(
             }
         }
         let now = saved(&registry);
+        has_failed = false;
         if now != written {
             let (file, cameras) = (file.clone(), now.clone());
             match spawn_blocking(move || file.write(cameras)).await {
                 Ok(Ok(())) => written = now,
-                // Tried again with the next change.
                 Ok(Err(e)) => {
+                    has_failed = true;
                     tracing::error!(error = %e, "registered cameras cannot be written down");
                 }
                 Err(_) => tracing::error!("writing registered cameras down broke off"),
@@ -175,5 +182,10 @@ pub(super) fn saved(registry: &Registry) -> Vec<Saved> {
         audio: entry.camera.audio,
         preload: entry.preload.clone(),
     });
-    saved.collect()
+    let saved: Vec<_> = saved.collect();
+    drop(entries);
+    saved
+        .into_iter()
+        .chain(registry.unusable().clone())
+        .collect()
 }

@@ -54,7 +54,14 @@ async fn names_of_home_assistant_stay_as_they_are() {
         registry.remove(name).unwrap();
         assert!(registry.get(name).is_none());
     }
-    for name in ["", "a\nb", &"x".repeat(513)] {
+    for name in [
+        "",
+        "a\nb",
+        &"x".repeat(513),
+        "rtsp://u:hunter2@h/x",
+        "rtsp://u:p w@h/x",
+        "rtsp://h/x?token=hunter2",
+    ] {
         let error = registry.put(name, camera(&["rtsp://h/x"])).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{name:?}");
     }
@@ -108,7 +115,8 @@ async fn a_preloaded_camera_stays_open() {
 
 #[tokio::test]
 async fn what_clients_register_outlives_a_restart_and_is_for_its_owner_alone() {
-    let folder = std::env::temp_dir().join(format!("porthole-{:032x}", rand::random::<u128>()));
+    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
+    let folder = place.join(format!("registry-{:032x}", rand::random::<u128>()));
     {
         let (registry, _, tasks) = registry("cameras: {fixed: 'rtsp://h/f'}", Some(&folder));
         registry
@@ -140,4 +148,60 @@ async fn what_clients_register_outlives_a_restart_and_is_for_its_owner_alone() {
     assert!(registry.get("door").is_none());
     assert!(folder.join("cameras.json.broken").exists() && !file.exists());
     fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_is_remembered_further() {
+    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
+    let folder = place.join(format!("registry-{:032x}", rand::random::<u128>()));
+    fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("cameras.json");
+    let text = r#"{"cameras": [
+        {"name": "typo", "sources": ["rstp://h/x"], "preload": "video"},
+        {"name": "twice", "sources": ["rtsp://h/remembered"], "preload": "video"}
+    ]}"#;
+    fs::write(&file, text).unwrap();
+    {
+        let settings = "cameras: {twice: 'rtsp://h/configured'}";
+        let (registry, directory, tasks) = registry(settings, Some(&folder));
+        assert!(registry.get("typo").is_none() && registry.preloads().is_empty());
+        assert!(
+            directory.list().is_empty(),
+            "the configured camera is not preloaded"
+        );
+        registry.put("new", camera(&["rtsp://h/n"])).unwrap();
+        assert!(tasks.drain(Duration::from_secs(5)).await);
+    }
+    let text = fs::read_to_string(&file).unwrap();
+    for part in ["rstp://h/x", "rtsp://h/remembered", "rtsp://h/n"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let (registry, _, tasks) = registry("", Some(&folder));
+    assert!(registry.get("twice").is_some());
+    registry.put("typo", camera(&["rtsp://h/right"])).unwrap();
+    assert!(tasks.drain(Duration::from_secs(5)).await);
+    assert!(!fs::read_to_string(&file).unwrap().contains("rstp"));
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_preloaded_camera_that_gets_another_url_is_held_by_that() {
+    let (registry, directory, _tasks) = registry("", None);
+    registry.put("a", camera(&["demo:"])).unwrap();
+    registry.preload("a", "video").unwrap();
+    registry
+        .put("a", camera(&["rtsp://127.0.0.1:1/x"]))
+        .unwrap();
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    let open: Vec<_> = directory.list().iter().map(|open| open.url.key()).collect();
+    assert_eq!(open, [registry.get("a").unwrap().url.key()]);
+    let always = Camera {
+        on_demand: false,
+        ..camera(&["demo:"])
+    };
+    registry.put("b", always).unwrap();
+    registry.preload("b", "video").unwrap();
+    assert!(registry.unload("b"));
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(directory.list().len(), 2, "it is open always");
 }

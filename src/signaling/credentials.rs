@@ -23,7 +23,12 @@ pub fn are_shown(auth: &Auth, headers: &HeaderMap) -> bool {
 #[must_use]
 pub fn is_login(login: &Credentials, headers: &HeaderMap) -> bool {
     let decoded = shown(headers, "basic").and_then(|text| STANDARD.decode(text).ok());
-    let Some(text) = decoded.and_then(|bytes| String::from_utf8(bytes).ok()) else {
+    // Home Assistant's clients write ISO 8859-1, whatever the challenge says.
+    let read = |bytes: Vec<u8>| {
+        String::from_utf8(bytes)
+            .unwrap_or_else(|e| e.as_bytes().iter().copied().map(char::from).collect())
+    };
+    let Some(text) = decoded.map(read) else {
         return false;
     };
     text.split_once(':').is_some_and(|(user, password)| {
@@ -77,11 +82,25 @@ mod tests {
         are_shown(&auth, &headers)
     }
 
+    fn basic_of(bytes: &[u8]) -> String {
+        format!("Basic {}", STANDARD.encode(bytes))
+    }
+
     #[test]
     fn a_login_or_a_token_is_enough() {
-        let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
+        let basic = |text: &str| basic_of(text.as_bytes());
         assert!(shows(&basic("ann:p:w")));
         assert!(shows("Bearer t0ken") && shows("bearer  t0ken"));
+        let umlaut = Credentials {
+            user: Secret::new("ann"),
+            password: Secret::new("Tür"),
+        };
+        for bytes in ["ann:Tür".as_bytes(), b"ann:T\xfcr"] {
+            let mut headers = HeaderMap::new();
+            let value = HeaderValue::from_str(&basic_of(bytes)).unwrap();
+            headers.insert(header::AUTHORIZATION, value);
+            assert!(is_login(&umlaut, &headers), "{bytes:?}");
+        }
         for wrong in [
             basic("ann:p"),
             basic("ann"),

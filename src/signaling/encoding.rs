@@ -1,14 +1,15 @@
-//! Fields and base64 as clients send them.
+//! Bodies, fields and base64 as clients send them.
 
 use std::{net::IpAddr, time::Duration};
 
-use actix_multipart::Multipart;
-use actix_web::{HttpRequest, http::header, web};
+use actix_multipart::{Multipart, MultipartError};
+use actix_web::{HttpRequest, error::PayloadError, http::header, web};
 use base64::{
     Engine as _,
     alphabet::{STANDARD, URL_SAFE},
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose},
 };
+use bytes::Bytes;
 use futures::StreamExt;
 
 use crate::base::{Error, ErrorKind};
@@ -40,6 +41,17 @@ pub(super) fn client(request: &HttpRequest) -> Option<IpAddr> {
 pub(super) struct Fields(Vec<(String, String)>);
 
 impl Fields {
+    /// The fields of a query, whose values may hold `?`, `:`, `/` and `@` as they are.
+    pub(super) fn of_query(query: &str) -> Self {
+        let pairs = url::form_urlencoded::parse(query.as_bytes());
+        Self(pairs.into_owned().collect())
+    }
+
+    /// All of them in their order, empty ones as well.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (&**key, &**value))
+    }
+
     /// The value of the first field called `name`, if it is not empty.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         let (_, value) = self.0.iter().find(|(key, _)| key == name)?;
@@ -60,16 +72,28 @@ impl Fields {
     /// # Errors
     /// `TooLarge`, `TooSlow`, or `InvalidArgument` when it is neither form nor JSON.
     pub(super) async fn read(request: &HttpRequest, payload: web::Payload) -> Result<Self, Error> {
-        tokio::time::timeout(BODY_LIMIT, read(request, payload))
-            .await
-            .map_err(|_| {
-                let message = format!(
-                    "the request's body did not arrive within {} s",
-                    BODY_LIMIT.as_secs()
-                );
-                Error::new(ErrorKind::TooSlow, message)
-            })?
+        in_time(read(request, payload)).await
     }
+}
+
+/// Reads a whole body, whatever it says that it is.
+///
+/// # Errors
+/// `TooLarge`, `TooSlow`, or `InvalidArgument` when it breaks off.
+pub(super) async fn body(request: &HttpRequest, payload: web::Payload) -> Result<Bytes, Error> {
+    in_time(whole(request, payload)).await
+}
+
+async fn in_time<T>(reading: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout(BODY_LIMIT, reading)
+        .await
+        .map_err(|_| {
+            let message = format!(
+                "the request's body did not arrive within {} s",
+                BODY_LIMIT.as_secs()
+            );
+            Error::new(ErrorKind::TooSlow, message)
+        })?
 }
 
 async fn read(request: &HttpRequest, payload: web::Payload) -> Result<Fields, Error> {
@@ -79,21 +103,11 @@ async fn read(request: &HttpRequest, payload: web::Payload) -> Result<Fields, Er
         .and_then(|value| value.to_str().ok())
         .unwrap_or("application/x-www-form-urlencoded")
         .to_ascii_lowercase();
-    let declared = request
-        .headers()
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if declared.is_some_and(|length| length > BODY_MAX) {
-        return Err(too_large());
-    }
     if content_type.starts_with("multipart/form-data") {
+        check_length(request)?;
         return multipart(request, payload).await;
     }
-    let body = match payload.to_bytes_limited(BODY_MAX).await {
-        Ok(Ok(body)) => body,
-        Ok(Err(e)) => return Err(invalid(format!("the request's body broke off: {e}"))),
-        Err(_) => return Err(too_large()),
-    };
+    let body = whole(request, payload).await?;
     match content_type.split(';').next().unwrap_or_default().trim() {
         "application/x-www-form-urlencoded" => {
             let pairs = url::form_urlencoded::parse(&body);
@@ -107,23 +121,50 @@ async fn read(request: &HttpRequest, payload: web::Payload) -> Result<Fields, Er
     }
 }
 
+async fn whole(request: &HttpRequest, payload: web::Payload) -> Result<Bytes, Error> {
+    check_length(request)?;
+    match payload.to_bytes_limited(BODY_MAX).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(e)) => Err(invalid(format!("the request's body broke off: {e}"))),
+        Err(_) => Err(too_large()),
+    }
+}
+
+/// Refuses a body that says beforehand that it is too large.
+fn check_length(request: &HttpRequest) -> Result<(), Error> {
+    let declared = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|length| length > BODY_MAX) {
+        return Err(too_large());
+    }
+    Ok(())
+}
+
 async fn multipart(request: &HttpRequest, payload: web::Payload) -> Result<Fields, Error> {
-    let broken =
-        |e: actix_multipart::MultipartError| invalid(format!("the form cannot be read: {e}"));
-    let mut form = Multipart::new(request.headers(), payload.into_inner());
-    let mut fields = Fields::default();
+    let broken = |e: MultipartError| match e {
+        MultipartError::Payload(PayloadError::Overflow) => too_large(),
+        e => invalid(format!("the form cannot be read: {e}")),
+    };
+    // Names and borders count as well: the parser keeps what it cannot make sense of yet.
     let mut size = 0;
+    let bounded = payload.map(move |chunk| {
+        let chunk = chunk?;
+        size += chunk.len();
+        if size > BODY_MAX {
+            return Err(PayloadError::Overflow);
+        }
+        Ok(chunk)
+    });
+    let mut form = Multipart::new(request.headers(), bounded);
+    let mut fields = Fields::default();
     while let Some(field) = form.next().await {
         let mut field = field.map_err(broken)?;
         let name = field.name().unwrap_or_default().to_owned();
         let mut value = Vec::new();
         while let Some(chunk) = field.next().await {
-            let chunk = chunk.map_err(broken)?;
-            size += chunk.len();
-            if size > BODY_MAX {
-                return Err(too_large());
-            }
-            value.extend_from_slice(&chunk);
+            value.extend_from_slice(&chunk.map_err(broken)?);
         }
         fields
             .0
@@ -132,9 +173,18 @@ async fn multipart(request: &HttpRequest, payload: web::Payload) -> Result<Field
     Ok(fields)
 }
 
+/// Tells where it is not, without the text that stands there: it may be a password.
+pub(super) fn not_an_object(e: &serde_json::Error) -> Error {
+    invalid(format!(
+        "the body is not a JSON object of the expected form (line {}, column {})",
+        e.line(),
+        e.column()
+    ))
+}
+
 fn json(body: &[u8]) -> Result<Fields, Error> {
-    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(body)
-        .map_err(|e| invalid(format!("the body is not a JSON object: {e}")))?;
+    let object: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(body).map_err(|e| not_an_object(&e))?;
     let text = |value: serde_json::Value| match value {
         serde_json::Value::String(text) => text,
         other => other.to_string(),

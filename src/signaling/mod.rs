@@ -5,12 +5,17 @@
 
 pub mod credentials;
 mod encoding;
+pub mod go2rtc;
+pub mod rtsp_to_web;
 pub mod rtsp_to_webrtc;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use actix_web::web::ServiceConfig;
-use tokio::{sync::SemaphorePermit, time::Instant};
+use tokio::{
+    sync::SemaphorePermit,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -29,7 +34,11 @@ use crate::{
 };
 
 /// Every dialect served.
-pub const FLAVOURS: &[Flavour] = &[rtsp_to_webrtc::FLAVOUR];
+pub const FLAVOURS: &[Flavour] = &[
+    rtsp_to_webrtc::FLAVOUR,
+    go2rtc::FLAVOUR,
+    rtsp_to_web::FLAVOUR,
+];
 
 /// A signaling dialect.
 #[derive(Debug)]
@@ -82,6 +91,9 @@ pub struct Answer {
 /// How long a camera may take: a little more than its own deadline, so that its own words are told.
 /// With all else this stays below 8 s from offer to answer; Home Assistant gives up after 10.
 const SOURCE_LIMIT: Duration = Duration::from_millis(7_300);
+
+/// How long a browser may take to connect after the answer.
+const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
 /// Answers an offer and plays the camera to whoever sent it.
 ///
@@ -140,15 +152,20 @@ pub fn find(context: &Context, source: &str) -> Result<Target, Error> {
 /// # Errors
 /// `NotFound`.
 pub fn named(context: &Context, name: &str) -> Result<Target, Error> {
-    /// Names that an error tells at most.
+    /// Names that an error tells at most, and letters of each.
     const TOLD: usize = 8;
+    const LETTERS: usize = 64;
     let found = context.registry.get(name).map(|camera| Target {
         name: name.to_owned(),
         camera,
     });
     found.ok_or_else(|| {
         let all = context.registry.list();
-        let known: Vec<_> = all.iter().map(|named| &*named.name).take(TOLD).collect();
+        let known: Vec<_> = all
+            .iter()
+            .take(TOLD)
+            .map(|named| named.name.chars().take(LETTERS).collect::<String>())
+            .collect();
         let more = if all.len() > TOLD { ", …" } else { "" };
         Error::new(
             ErrorKind::NotFound,
@@ -233,7 +250,9 @@ async fn follow(
 ) {
     let begun = Instant::now();
     let watched = async {
-        if viewer.settled().await != State::Connected {
+        // ICE gives up earlier, unless its client begins anew again and again.
+        let settled = timeout(CONNECT_LIMIT, viewer.settled()).await;
+        if settled != Ok(State::Connected) {
             return;
         }
         registration.connected();

@@ -42,7 +42,56 @@ globalThis.harness ??= (() => {
     });
   }
 
-  async function watch({ camera, sections, dataChannel, block }) {
+  // Asks for a camera as players of go2rtc do: over a WebSocket, with candidates both ways, in the
+  // dialect `webrtc` or `webrtc/offer`. With `hangUp` the socket is closed once there is a picture.
+  function converse(viewer, { query, dialect, hangUp }) {
+    const { pc, video } = viewer;
+    const socket = new WebSocket(`/api/ws?${query}`);
+    viewer.socket = socket;
+    const send = (type, value) => socket.send(JSON.stringify({ type, value }));
+    const answered = new Promise((resolve) => {
+      const end = (status, error) => {
+        viewer.status = status;
+        viewer.error = error;
+        resolve();
+      };
+      const accept = (sdp) => {
+        pc.setRemoteDescription({ type: "answer", sdp }).then(() => end(200, null));
+      };
+      socket.addEventListener("close", () => {
+        if (!viewer.status) end(500, "the socket was closed");
+      });
+      socket.addEventListener("message", ({ data }) => {
+        const { type, value } = JSON.parse(data);
+        if (type === "error") end(500, value);
+        if (type === "webrtc") accept(value.sdp);
+        if (type === "webrtc/answer") accept(value);
+        // Refused if it comes before the answer.
+        if (type === "webrtc/candidate") {
+          pc.addIceCandidate({ candidate: value, sdpMid: "0" }).catch((e) => end(500, e.message));
+        }
+      });
+    });
+    if (hangUp) video.addEventListener("playing", () => socket.close());
+    socket.addEventListener("open", async () => {
+      pc.addEventListener("icecandidate", ({ candidate }) => {
+        if (socket.readyState === WebSocket.OPEN) {
+          send("webrtc/candidate", candidate?.candidate ?? "");
+        }
+      });
+      if (dialect === "webrtc/offer") send("mse", "avc1.640029,mp4a.40.2");
+      const offer = await pc.createOffer();
+      await pc.setLocalDescription(offer);
+      // Some are ahead of the offer.
+      send("webrtc/candidate", "candidate:1 1 udp 1 0b1c7e9e-6d7a.local 9 typ host");
+      send("webrtc/candidate", "");
+      if (dialect === "webrtc/offer") send(dialect, offer.sdp);
+      else send(dialect, { type: "offer", sdp: offer.sdp, ice_servers: [] });
+    });
+    return answered;
+  }
+
+  async function watch({ camera, sections, dataChannel, block, socket }) {
     const start = performance.now();
     const pc = new RTCPeerConnection();
     const viewer = { pc, start, seen: [], status: 0, error: null, tracks: [], dtlsClosedAt: null };
@@ -60,6 +109,10 @@ globalThis.harness ??= (() => {
 
     for (const kind of sections) pc.addTransceiver(kind, { direction: "recvonly" });
     if (dataChannel) pc.createDataChannel("dataSendChannel");
+    if (socket) {
+      await converse(viewer, socket);
+      return index;
+    }
     await pc.setLocalDescription();
     await gathered(pc, 1500);
     const reply = await fetch("/stream", {
@@ -81,7 +134,7 @@ globalThis.harness ??= (() => {
   }
 
   async function report(index) {
-    const { pc, start, seen, status, error, tracks, video, dtlsClosedAt } = viewers[index];
+    const { pc, start, seen, status, error, tracks, video, dtlsClosedAt, socket } = viewers[index];
     const inbound = { video: {}, audio: {} };
     const codecs = {};
     for (const stat of (await pc.getStats()).values()) {
@@ -91,6 +144,7 @@ globalThis.harness ??= (() => {
     return {
       status, error, tracks, seen, dtlsClosedAt,
       now: performance.now() - start,
+      hungUp: socket?.readyState === WebSocket.CLOSED,
       state: pc.connectionState,
       ice: pc.iceConnectionState,
       dtls: pc.getReceivers()[0]?.transport?.state ?? null,

@@ -14,6 +14,13 @@ pub struct Watch {
     sections: &'static [&'static str],
     data_channel: bool,
     block: u32,
+    socket: Option<Socket>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Socket {
+    dialect: &'static str,
+    hangs_up: bool,
 }
 
 /// A viewer in a page. It goes on watching until [`Self::close`], or until its page ends.
@@ -44,6 +51,8 @@ pub struct Report {
     pub tracks: Vec<String>,
     /// The moment, since the viewer began to make its offer.
     pub now: Duration,
+    /// Whether the socket of the offer is closed, for viewers that have one.
+    pub hung_up: bool,
     /// Every picture that was shown.
     pub shown: Vec<Shown>,
     /// Pictures decoded.
@@ -98,7 +107,28 @@ impl Watch {
             sections,
             data_channel: false,
             block: 32,
+            socket: None,
         }
+    }
+
+    /// As go2rtc's own player: over its WebSocket, which is closed once there is a picture. The camera
+    /// of [`Page::watch`] is the query then, as in `src=NAME`.
+    pub fn as_go2rtc_player(mut self) -> Self {
+        self.socket = Some(Socket {
+            dialect: "webrtc/offer",
+            hangs_up: true,
+        });
+        self
+    }
+
+    /// As Home Assistant with go2rtc: over its WebSocket, which stays open. The camera of
+    /// [`Page::watch`] is the query then, as in `src=NAME`.
+    pub fn as_go2rtc_client(mut self) -> Self {
+        self.socket = Some(Socket {
+            dialect: "webrtc",
+            hangs_up: false,
+        });
+        self
     }
 
     /// A data channel too, as Home Assistant has one.
@@ -127,6 +157,11 @@ impl Page {
             "sections": watch.sections,
             "dataChannel": watch.data_channel,
             "block": watch.block,
+            "socket": watch.socket.map(|socket| json!({
+                "query": camera,
+                "dialect": socket.dialect,
+                "hangUp": socket.hangs_up,
+            })),
         });
         let index = self.evaluate(&format!("harness.watch({options})")).await;
         let index = index.as_u64().expect("an index is a number");
@@ -201,6 +236,7 @@ impl Report {
             error: value["error"].as_str().map(str::to_owned),
             tracks: list(&value["tracks"]).iter().map(text).collect(),
             now: milliseconds(&value["now"]).expect("a moment is a number"),
+            hung_up: value["hungUp"] == true,
             shown: list(&value["seen"])
                 .iter()
                 .map(|shown| Shown {

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::Stdio};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
-    process::{ChildStdin, ChildStdout, Command},
+    process::{Child, ChildStdin, ChildStdout, Command},
 };
 
 use super::{LIMIT, Received, Stream, View};
@@ -65,21 +65,47 @@ impl Program {
     /// # Panics
     /// When the program fails or does not keep its time, with what it said.
     pub async fn watch(&self, server: &Server, camera: &str, view: &View) -> Received {
-        let mut process = Command::new(&self.python)
-            .args(["-W", "ignore"])
-            .arg(crate::folder().join("python").join(self.script))
-            .arg(json!({ "kinds": view.kinds(), "limit": LIMIT.as_secs() }).to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("an interpreter that was just asked for its modules starts");
+        let options = json!({ "kinds": view.kinds(), "limit": LIMIT.as_secs() });
+        let mut process = self.start(&options);
         let mut input = process.stdin.take().expect("piped");
         let mut output = BufReader::new(process.stdout.take().expect("piped")).lines();
         let offer = told(&mut output, "offer").await;
         let offer = offer.as_str().expect("an offer is text");
         let answer = view.exchange(server, camera, offer).await;
         tell(&mut input, &json!({ "answer": answer })).await;
+        self.received(process, output).await
+    }
+
+    /// The same with the program as a player of WHEP, which deletes its session in the end. aiortc alone
+    /// can do so.
+    ///
+    /// # Panics
+    /// When the program fails or does not keep its time.
+    pub async fn watch_by_whep(&self, endpoint: &str, view: &View) -> Received {
+        let limit = LIMIT.as_secs();
+        let options = json!({ "kinds": view.kinds(), "limit": limit, "whep": endpoint });
+        let mut process = self.start(&options);
+        let output = BufReader::new(process.stdout.take().expect("piped")).lines();
+        self.received(process, output).await
+    }
+
+    fn start(&self, options: &Value) -> Child {
+        Command::new(&self.python)
+            .args(["-W", "ignore"])
+            .arg(crate::folder().join("python").join(self.script))
+            .arg(options.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("an interpreter that was just asked for its modules starts")
+    }
+
+    async fn received(
+        &self,
+        mut process: Child,
+        mut output: Lines<BufReader<ChildStdout>>,
+    ) -> Received {
         let received = told(&mut output, "received").await;
         let ended = tokio::time::timeout(LIMIT, process.wait()).await;
         assert!(ended.is_ok(), "{} does not end", self.script);

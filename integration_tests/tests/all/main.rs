@@ -5,13 +5,18 @@
 mod connectivity;
 mod corpus;
 mod faults;
+mod go2rtc;
+mod go2rtc_client;
 mod home_assistant;
 mod interop;
 mod lifecycle;
 mod loss;
 mod media;
+mod openapi;
 mod page;
+mod player_pages;
 mod python_client;
+mod rtsp_to_web;
 mod signaling;
 
 use integration_tests::{browser, camera, tools::Alone};

@@ -1,0 +1,140 @@
+//! What goes over the WebSocket: objects with a `type` and a `value`.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// A message of a client.
+#[derive(Debug, Deserialize)]
+pub(super) struct Message {
+    /// What it is; unknown ones are ignored.
+    #[serde(rename = "type", default)]
+    pub(super) kind: String,
+    /// What it says.
+    #[serde(default)]
+    pub(super) value: Value,
+}
+
+/// How a client writes its offer, and wants the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// `webrtc` with an object, of Home Assistant. Its `ice_servers` are the browser's, and not used.
+    Object,
+    /// `webrtc/offer` with the session description, of go2rtc's own player.
+    Text,
+}
+
+impl Dialect {
+    /// The type of an offer. An error begins with it: players look for that.
+    pub(super) fn request(self) -> &'static str {
+        match self {
+            Self::Object => "webrtc",
+            Self::Text => "webrtc/offer",
+        }
+    }
+
+    /// The session description in the value of an offer.
+    pub(super) fn offer(self, value: &Value) -> Option<String> {
+        let sdp = match self {
+            Self::Object => &value["sdp"],
+            Self::Text => value,
+        };
+        sdp.as_str().map(ToOwned::to_owned)
+    }
+
+    pub(super) fn answer(self, sdp: &str) -> String {
+        match self {
+            Self::Object => frame("webrtc", &json!({ "type": "answer", "sdp": sdp })),
+            Self::Text => frame("webrtc/answer", &json!(sdp)),
+        }
+    }
+}
+
+/// Another address of ours.
+pub(super) fn candidate(line: &str) -> String {
+    frame("webrtc/candidate", &json!(line))
+}
+
+/// What went wrong with a message of type `request`.
+pub(super) fn error(request: &str, sentence: &str) -> String {
+    frame("error", &json!(format!("{request}: {sentence}")))
+}
+
+fn frame(kind: &str, value: &Value) -> String {
+    format!("{}\n", json!({ "type": kind, "value": value }))
+}
+
+/// An answer without its candidates, and these, each once. Clients take them for the first section's:
+/// if that one is refused they would go nowhere, and stay in the answer.
+pub(super) fn trickled(answer: &str) -> (String, Vec<String>) {
+    let mut sections = answer.lines().filter(|line| line.starts_with("m="));
+    let first = sections.next().unwrap_or_default();
+    if first.split(' ').nth(1) == Some("0") {
+        return (answer.to_owned(), Vec::new());
+    }
+    let mut candidates: Vec<String> = Vec::new();
+    let mut sdp = String::with_capacity(answer.len());
+    for line in answer.split_inclusive('\n') {
+        let content = line.trim_end();
+        if let Some(candidate) = content
+            .strip_prefix("a=")
+            .filter(|a| a.starts_with("candidate:"))
+        {
+            if candidates.iter().all(|known| known != candidate) {
+                candidates.push(candidate.to_owned());
+            }
+        } else if content != "a=end-of-candidates" {
+            sdp.push_str(line);
+        }
+    }
+    (sdp, candidates)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_type_may_follow_the_value_and_either_may_be_missing() {
+        let read = |text| serde_json::from_str::<Message>(text).unwrap();
+        let message = read(
+            r#"{"value":{"sdp":"v=0\r\n","ice_servers":[{"urls":["stun:h"]}],"type":"offer"},"type":"webrtc"}"#,
+        );
+        assert_eq!(message.kind, "webrtc");
+        assert_eq!(Dialect::Object.offer(&message.value).unwrap(), "v=0\r\n");
+        assert_eq!(Dialect::Text.offer(&message.value), None);
+        assert!(read(r#"{"type":"mse"}"#).value.is_null());
+        assert!(read("{}").kind.is_empty());
+    }
+
+    #[test]
+    fn answers_are_in_the_dialect_of_the_offer_and_end_their_line() {
+        assert_eq!(
+            Dialect::Object.answer("v=0\r\n"),
+            "{\"type\":\"webrtc\",\"value\":{\"sdp\":\"v=0\\r\\n\",\"type\":\"answer\"}}\n"
+        );
+        assert_eq!(
+            Dialect::Text.answer("v=0\r\n"),
+            "{\"type\":\"webrtc/answer\",\"value\":\"v=0\\r\\n\"}\n"
+        );
+        assert_eq!(
+            error(Dialect::Text.request(), "stream not found"),
+            "{\"type\":\"error\",\"value\":\"webrtc/offer: stream not found\"}\n"
+        );
+    }
+
+    #[test]
+    fn candidates_leave_the_answer_each_once_and_nothing_else_does() {
+        let answer = "v=0\r\nm=video 9 x 96\r\na=ice-ufrag:a\r\na=candidate:1 1 udp 9 192.0.2.1 5 typ host\r\n\
+                      a=candidate:1 1 udp 9 192.0.2.1 5 typ host\r\na=candidate:2 1 tcp 8 192.0.2.1 5 typ host\r\n\
+                      a=end-of-candidates\r\na=mid:0\r\n";
+        let (sdp, candidates) = trickled(answer);
+        assert_eq!(sdp, "v=0\r\nm=video 9 x 96\r\na=ice-ufrag:a\r\na=mid:0\r\n");
+        assert_eq!(
+            candidates,
+            [
+                "candidate:1 1 udp 9 192.0.2.1 5 typ host",
+                "candidate:2 1 tcp 8 192.0.2.1 5 typ host"
+            ]
+        );
+    }
+}

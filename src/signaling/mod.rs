@@ -8,6 +8,7 @@ mod encoding;
 pub mod go2rtc;
 pub mod rtsp_to_web;
 pub mod rtsp_to_webrtc;
+pub mod whep;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -38,6 +39,7 @@ pub const FLAVOURS: &[Flavour] = &[
     rtsp_to_webrtc::FLAVOUR,
     go2rtc::FLAVOUR,
     rtsp_to_web::FLAVOUR,
+    whep::FLAVOUR,
 ];
 
 /// A signaling dialect.

@@ -11,7 +11,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
 
 pub use crate::media::still::Size;
 use crate::{
@@ -21,14 +24,14 @@ use crate::{
     media::{Codec, Frame, Kind, still},
 };
 
-/// How long a camera has to announce its tracks: as long as for an offer.
-const TRACKS_LIMIT: Duration = Duration::from_millis(7_300);
-/// The same and until a key frame is there.
-const KEY_FRAME_LIMIT: Duration = Duration::from_secs(8);
-/// All of it, others who wait included. Home Assistant gives up after 10 s.
-const ANSWER_LIMIT: Duration = Duration::from_millis(8_800);
+/// For all of a picture: until the camera has announced its tracks, until a key frame is there, until it
+/// is decoded. Home Assistant gives up after 10 s.
+const LIMIT: Duration = Duration::from_secs(8);
 
-/// Pictures that are decoded at once: a decoder of 4K holds 70 MB, and viewers need processors too.
+/// Who may wait for a picture at once: more than a dashboard shows.
+const WAITING_MAX: usize = 64;
+/// Pictures that are decoded at once: viewers need processors too, and a decoder of 4K holds 95 MB (three
+/// pictures with 550 bytes per macroblock, and 1,200 more for the one that it works on).
 const DECODERS_MAX: usize = 2;
 /// Sizes kept of one camera's picture: a dashboard, a notification, a page or two.
 const SIZES_MAX: usize = 4;
@@ -46,7 +49,8 @@ type Draw = dyn Fn(&[Arc<Frame>], Size) -> Result<Bytes, Error> + Send + Sync;
 
 struct Shared {
     draw: Box<Draw>,
-    places: Arc<Semaphore>,
+    waiting: Semaphore,
+    decoders: Arc<Semaphore>,
     table: Mutex<Table>,
 }
 
@@ -78,7 +82,8 @@ impl Stills {
             tasks,
             shared: Arc::new(Shared {
                 draw,
-                places: Arc::new(Semaphore::new(DECODERS_MAX)),
+                waiting: Semaphore::new(WAITING_MAX),
+                decoders: Arc::new(Semaphore::new(DECODERS_MAX)),
                 table: Mutex::default(),
             }),
         }
@@ -88,32 +93,45 @@ impl Stills {
     ///
     /// # Errors
     /// `NotAcceptable` when the camera has no picture that can be decoded, `DeadlineExceeded` when no
-    /// key frame comes in time, `Unavailable` when it is damaged, and what is wrong with the camera.
+    /// key frame comes in time, `Unavailable` when it is damaged, `ResourceExhausted` when too many wait,
+    /// and what is wrong with the camera.
     pub async fn jpeg(
         &self,
         directory: &Directory,
         url: &SourceUrl,
         size: Size,
     ) -> Result<Bytes, Error> {
+        let _waiting = self.shared.waiting.try_acquire().map_err(|_| {
+            Error::new(
+                ErrorKind::ResourceExhausted,
+                format!("{WAITING_MAX} wait for a picture, which is the limit; try again"),
+            )
+        })?;
         let lease = directory.lease(url)?;
-        let answer = self.answer(lease.hub(), size);
-        timeout(ANSWER_LIMIT, answer).await.unwrap_or_else(|_| {
+        self.answer(lease.hub(), size).await
+    }
+
+    async fn answer(&self, hub: &Hub, size: Size) -> Result<Bytes, Error> {
+        let deadline = Instant::now() + LIMIT;
+        let answer = self.answer_by(deadline, hub, size);
+        timeout_at(deadline, answer).await.unwrap_or_else(|_| {
             Err(Error::new(
                 ErrorKind::DeadlineExceeded,
-                "the picture was not decoded in time: the server is busy with others, ask less often",
+                "the picture was not decoded in time: the server is busy with others, or the key frame \
+                 came late; ask again",
             ))
         })
     }
 
-    async fn answer(&self, hub: &Hub, size: Size) -> Result<Bytes, Error> {
-        let picture = timeout(KEY_FRAME_LIMIT, key_picture(hub)).await;
+    async fn answer_by(&self, deadline: Instant, hub: &Hub, size: Size) -> Result<Bytes, Error> {
+        let picture = timeout_at(deadline, key_picture(hub)).await;
         let picture = picture.unwrap_or_else(|_| {
             Err(Error::new(
                 ErrorKind::DeadlineExceeded,
                 format!(
                     "the camera sent no key frame within {} s; set its key frame interval (I-frame \
                      interval) to 2 s or less",
-                    KEY_FRAME_LIMIT.as_secs()
+                    LIMIT.as_secs()
                 ),
             ))
         })?;
@@ -126,11 +144,11 @@ impl Stills {
         if let Some(jpeg) = self.shared.table().find(&picture, size) {
             return Ok(jpeg);
         }
-        let place = Arc::clone(&self.shared.places).acquire_owned().await;
+        let decoder = Arc::clone(&self.shared.decoders).acquire_owned().await;
         let (shared, hub) = (Arc::clone(&self.shared), hub.id());
         let work = move || {
             // Nothing stops it, so it holds both also when nobody waits for it any more.
-            let _held = (turn, place);
+            let _held = (turn, decoder);
             let jpeg = (shared.draw)(&picture, size)?;
             shared.table().keep(hub, &picture, size, &jpeg);
             Ok(jpeg)
@@ -218,7 +236,7 @@ impl Kept {
 }
 
 async fn key_picture(hub: &Hub) -> Result<Vec<Arc<Frame>>, Error> {
-    let tracks = hub.ready(TRACKS_LIMIT).await?;
+    let tracks = hub.ready(LIMIT).await?;
     let is_decoded = |codec| matches!(codec, Codec::H264(_));
     if tracks.usable.iter().any(|track| is_decoded(track.codec)) {
         hub.next_key_picture().await
@@ -264,13 +282,13 @@ mod tests {
     struct Drawn([AtomicUsize; 3]);
 
     impl Drawn {
-        fn draw(&self) -> Result<Bytes, Error> {
+        fn draw(&self) -> Bytes {
             let [all, now, most] = &self.0;
             all.fetch_add(1, Ordering::SeqCst);
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             std::thread::sleep(Duration::from_millis(5));
             now.fetch_sub(1, Ordering::SeqCst);
-            Ok(Bytes::from_static(b"a picture"))
+            Bytes::from_static(b"a picture")
         }
 
         fn all_and_most(&self) -> (usize, usize) {
@@ -279,10 +297,22 @@ mod tests {
         }
     }
 
+    fn key_frame(time: i64) -> Frame {
+        Frame {
+            track: TrackId(0),
+            codec: Codec::H264(None),
+            time: MediaTime(time),
+            captured: Duration::ZERO,
+            random_access: true,
+            part: Part::WHOLE,
+            payloads: Box::new([]),
+        }
+    }
+
     fn counting() -> (Stills, Directory, Arc<Drawn>) {
         let (tasks, drawn) = (Tasks::on_current_runtime(), Arc::new(Drawn::default()));
         let counted = Arc::clone(&drawn);
-        let stills = Stills::drawn_by(tasks.clone(), Box::new(move |_, _| counted.draw()));
+        let stills = Stills::drawn_by(tasks.clone(), Box::new(move |_, _| Ok(counted.draw())));
         (stills, Directory::new(tasks, LINGER), drawn)
     }
 
@@ -321,6 +351,46 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn no_more_wait_than_there_are_places() {
+        let (stills, directory, _) = counting();
+        let demo = url("demo:");
+        let asked = (0..=WAITING_MAX).map(|_| stills.jpeg(&directory, &demo, size(9)));
+        let mut answers = join_all(asked).await;
+        let last = answers.pop().unwrap().unwrap_err();
+        assert_eq!(last.kind(), ErrorKind::ResourceExhausted);
+        assert!(answers.iter().all(Result::is_ok));
+        assert!(stills.jpeg(&directory, &demo, size(9)).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_deadline_is_for_all_of_it() {
+        let (publisher, hub) = hub();
+        let stills = counting().0;
+        let tracks = Tracks {
+            usable: vec![crate::media::Track {
+                id: TrackId(0),
+                codec: Codec::H264(None),
+            }],
+            left_out: Vec::new(),
+        };
+        let begun = Instant::now();
+        let (error, ()) = tokio::join!(stills.answer(&hub, size(9)), async {
+            tokio::time::sleep(LIMIT * 7 / 8).await;
+            publisher.announce(tracks);
+        });
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+        assert!(begun.elapsed() <= LIMIT + Duration::from_millis(10));
+        // Whoever decodes keeps others waiting no longer than that either.
+        let _busy = stills.turn(&hub).lock_owned().await;
+        publisher.publish(key_frame(1));
+        let begun = Instant::now();
+        let error = stills.answer(&hub, size(9)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
+        assert!(error.to_string().contains("not decoded in time"), "{error}");
+        assert!(begun.elapsed() <= LIMIT + Duration::from_millis(10));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_key_frame_is_drawn_once_for_all_and_forgotten_with_its_camera() {
         let (stills, directory, drawn) = counting();
         let demo = url("demo:");
@@ -344,17 +414,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_kept_is_bounded() {
-        let frame = |number| {
-            vec![Arc::new(Frame {
-                track: TrackId(0),
-                codec: Codec::H264(None),
-                time: MediaTime(number),
-                captured: Duration::ZERO,
-                random_access: true,
-                part: Part::WHOLE,
-                payloads: Box::new([]),
-            })]
-        };
+        let frame = |number| vec![Arc::new(key_frame(number))];
         let mut table = Table::default();
         let large = Bytes::from(vec![0; KEPT_MAX / 10]);
         let (closed, only) = (100, frame(0));

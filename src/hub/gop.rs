@@ -7,6 +7,8 @@ use crate::media::{Frame, Kind};
 /// What is kept at most: a group of pictures beyond it is not replayed, and a viewer waits for the
 /// next key frame. Ten seconds of a camera with 6 Mbit/s are 7.5 MB.
 const BYTES_MAX: usize = 8 << 20;
+/// Larger key pictures are not kept for themselves, neither whole nor on their way.
+const KEY_BYTES_MAX: usize = 4 << 20;
 /// A browser must decode all of it before it shows the live picture: with more it would rather wait.
 const PICTURES_MAX: usize = 300;
 
@@ -37,9 +39,11 @@ impl Key {
             self.arriving.clear();
         }
         let bytes: usize = self.arriving.iter().map(|part| part.len()).sum();
-        if bytes + frame.len() > BYTES_MAX {
-            self.arriving.clear();
-        } else if begins || !self.arriving.is_empty() {
+        let is_wanted = begins || !self.arriving.is_empty();
+        if is_wanted && bytes + frame.len() > KEY_BYTES_MAX {
+            // Nor is the one before, which would only get older.
+            *self = Self::default();
+        } else if is_wanted {
             self.arriving.push(Arc::clone(frame));
             if frame.part.last {
                 self.whole = std::mem::take(&mut self.arriving);
@@ -194,6 +198,18 @@ mod tests {
         gop.push(&part(2, false, true, false));
         gop.push(&part(2, false, false, true));
         assert_eq!(key_of(&gop), None);
+    }
+
+    #[test]
+    fn a_key_picture_that_is_too_large_is_not_kept() {
+        let mut gop = Gop::default();
+        gop.push(&frame(Codec::H264(None), 1, true, KEY_BYTES_MAX));
+        assert_eq!(key_of(&gop), Some((1, 1)));
+        gop.push(&frame(Codec::H264(None), 2, false, KEY_BYTES_MAX + 1));
+        assert_eq!(key_of(&gop), Some((1, 1)));
+        gop.push(&frame(Codec::H264(None), 3, true, KEY_BYTES_MAX + 1));
+        assert_eq!(key_of(&gop), None);
+        assert_eq!(gop.pictures().len(), 1);
     }
 
     #[test]

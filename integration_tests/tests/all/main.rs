@@ -18,6 +18,8 @@ mod player_pages;
 mod python_client;
 mod rtsp_to_web;
 mod signaling;
+mod stills;
+mod whep;
 
 use integration_tests::{browser, camera, tools::Alone};
 

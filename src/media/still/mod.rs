@@ -1,5 +1,7 @@
 //! A key picture as a JPEG: [`jpeg`], [`Size`].
 
+mod bits;
+mod input;
 mod sps;
 
 use std::sync::Arc;
@@ -8,15 +10,14 @@ use bytes::{Buf, Bytes};
 use jpeg_encoder::{Encoder, ImageBuffer, JpegColorType, SamplingFactor};
 use openh264::{decoder::Decoder, formats::YUVSource};
 
-use self::sps::Format;
-use super::{
-    Frame,
-    nal::{NalType, annex_b},
-};
+use self::{input::Input, sps::Format};
+use super::Frame;
 use crate::base::{Error, ErrorKind};
 
 /// What people take for a good picture; more costs bytes and shows nothing.
 const QUALITY: u8 = 80;
+/// Media bytes of a key picture.
+const PICTURE_MAX: usize = 4 << 20;
 
 /// How large a JPEG is wanted. With one side given, the other keeps the shape of the picture.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -71,32 +72,15 @@ impl Size {
 /// Decodes a key picture, given in all its parts, and encodes it as a JPEG. Takes tens of milliseconds.
 ///
 /// # Errors
-/// `NotAcceptable` for H.264 that the decoder does not know or that never begins anew with an IDR
-/// picture, `Unavailable` when the picture is damaged.
+/// `NotAcceptable` for H.264 that the decoder does not know, that is not given to it, or that never begins
+/// anew with an IDR picture; `Unavailable` when the picture is damaged.
 pub fn jpeg(picture: &[Arc<Frame>], size: Size) -> Result<Bytes, Error> {
-    let stream = byte_stream(picture);
-    // Hardly any camera sends more than one set.
-    let formats: Vec<_> = annex_b(&stream)
-        .filter(|nal| NalType::of(nal) == Some(NalType::SPS))
-        .filter_map(Format::of_sps)
-        .collect();
-    if let Some(reason) = formats.iter().find_map(not_decoded) {
-        return Err(Error::new(ErrorKind::NotAcceptable, reason));
-    }
-    if annex_b(&stream).all(|nal| NalType::of(nal) != Some(NalType::IDR)) {
-        return Err(Error::new(
-            ErrorKind::NotAcceptable,
-            "no JPEG can be made: the camera refreshes its picture without IDR frames; switch intra \
-             refresh, open groups of pictures or a smart codec off in it",
+    if picture.iter().map(|frame| frame.len()).sum::<usize>() > PICTURE_MAX {
+        return Err(not_acceptable(
+            "the camera's key frames have more than 4 MiB; set it to a lower bit rate",
         ));
     }
-    let damaged = || {
-        Error::new(
-            ErrorKind::Unavailable,
-            "the camera's last key frame cannot be decoded; it is damaged, or coded in a way that \
-             few decoders know: set the camera to H.264 Main profile",
-        )
-    };
+    let Input { stream, format } = Input::of(&byte_stream(picture))?;
     let mut decoder = Decoder::new()
         .map_err(|e| Error::new(ErrorKind::Internal, "cannot start the decoder").with_source(e))?;
     let decoded = decoder
@@ -104,6 +88,10 @@ pub fn jpeg(picture: &[Arc<Frame>], size: Size) -> Result<Bytes, Error> {
         .map_err(|e| damaged().with_source(e))?
         .ok_or_else(damaged)?;
     let (width, height) = decoded.dimensions();
+    // So neither is 0.
+    if [width, height].map(|side| side as u64) != format.size {
+        return Err(damaged());
+    }
     let (wide, high) = size.of((width, height));
     let (strides, half) = (decoded.strides(), |side: usize| side.div_ceil(2));
     let light = Plane::of(decoded.y(), strides.0, (width, height));
@@ -113,7 +101,7 @@ pub fn jpeg(picture: &[Arc<Frame>], size: Size) -> Result<Bytes, Error> {
         light: light.ok_or_else(damaged)?.scaled(wide, high),
         blue: blue.ok_or_else(damaged)?.scaled(half(wide), half(high)),
         red: red.ok_or_else(damaged)?.scaled(half(wide), half(high)),
-        colours: Colours::of(formats.first()),
+        colours: Colours::of(&format),
     };
     let mut file = Vec::new();
     let mut encoder = Encoder::new(&mut file, QUALITY);
@@ -124,27 +112,19 @@ pub fn jpeg(picture: &[Arc<Frame>], size: Size) -> Result<Bytes, Error> {
     Ok(file.into())
 }
 
-/// Why the decoder cannot decode this, if it cannot.
-fn not_decoded(format: &Format) -> Option<String> {
-    /// What level 5.2 allows (H.264 table A-1), for one picture and for all that are kept; the decoder
-    /// itself does not look at the latter.
-    const MACROBLOCKS_MAX: u64 = 36_864;
-    const KEPT_MAX: u64 = 184_320;
-    let kept = format.macroblocks * u64::from(format.references);
-    let (what, instead) = if format.macroblocks > MACROBLOCKS_MAX || kept > KEPT_MAX {
-        ("too large", "to 3840 × 2160 pixels or less")
-    } else if format.interlaced {
-        ("interlaced", "to progressive pictures")
-    } else if format.depth != [8, 8] {
-        ("of more than 8 bits", "to H.264 High profile or below")
-    } else if format.chroma != 1 {
-        ("not 4:2:0", "to H.264 High profile or below")
-    } else {
-        return None;
-    };
-    Some(format!(
-        "no JPEG can be made: the camera's pictures are {what}; set it {instead}"
-    ))
+fn not_acceptable(reason: &str) -> Error {
+    Error::new(
+        ErrorKind::NotAcceptable,
+        format!("no JPEG can be made: {reason}"),
+    )
+}
+
+fn damaged() -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the camera's last key frame cannot be decoded; it is damaged, or coded in a way that few \
+         decoders know: set the camera to H.264 Main profile",
+    )
 }
 
 /// The Annex B byte stream of a picture in RTP payloads ([RFC 6184 §5.6]: single units, STAP-A, FU-A).
@@ -266,16 +246,13 @@ struct Colours {
 
 impl Colours {
     /// Where the camera does not tell, limited range of BT.601.
-    fn of(format: Option<&Format>) -> Self {
+    fn of(format: &Format) -> Self {
         const ONE: i32 = 1 << 16;
         const BT601: [[i32; 2]; 3] = [[0, 0], [ONE, 0], [0, ONE]];
         // To red, green, blue by one matrix and back by the other (BT.709 §3, BT.601 §2.5).
         const BT709: [[i32; 2]; 3] = [[6_658, 12_851], [64_871, -7_252], [-4_749, 64_448]];
-        let to = match format {
-            Some(Format { bt709: true, .. }) => BT709,
-            _ => BT601,
-        };
-        if format.is_some_and(|format| format.full_range) {
+        let to = if format.bt709 { BT709 } else { BT601 };
+        if format.full_range {
             let (black, light) = (0, ONE);
             return Self { black, light, to };
         }

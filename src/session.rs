@@ -345,7 +345,11 @@ mod tests {
         let sessions = Sessions::default();
         let stop = CancellationToken::new();
         let oldest = enter(&sessions, "demo:", stop.clone()).unwrap();
-        let path = (webrtc::ice::Transport::Udp, ([192, 0, 2, 1], 9).into());
+        let path = webrtc::ice::Path {
+            transport: webrtc::ice::Transport::Udp,
+            remote: ([192, 0, 2, 1], 9).into(),
+            local: None,
+        };
         let status = Status {
             path: Some(path),
             ..Status::default()

@@ -1,8 +1,8 @@
 //! [`Status`]: how a viewer fares, for the log, the list of sessions and metrics.
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{fmt, time::Duration};
 
-use crate::webrtc::ice::Transport;
+use crate::webrtc::ice::Path;
 
 /// What a connection is doing.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +54,9 @@ impl fmt::Display for End {
 pub struct Status {
     /// What the connection is doing.
     pub state: State,
-    /// How and where to its packets go.
-    pub path: Option<(Transport, SocketAddr)>,
+    /// The pair that ICE selected: how its packets go, where to, and from which address of ours if that
+    /// is known.
+    pub path: Option<Path>,
     /// From the answer to the connection.
     pub connected_after: Option<Duration>,
     /// From the answer to the first picture, or the first sound if there is none.

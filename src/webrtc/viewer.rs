@@ -243,7 +243,7 @@ impl Viewer {
                         self.handshake_until = Some(step.now + HANDSHAKE_LIMIT);
                     }
                     self.selected = Some(path);
-                    self.status.path = Some((path.transport, path.remote));
+                    self.status.path = Some(path);
                     self.publish();
                 }
                 ice::Event::Lost => {

@@ -68,8 +68,8 @@ fn consumer(session: &session::Listed) -> Value {
     json!({
         "id": session.id.short(),
         "format_name": "webrtc",
-        "protocol": path.map(|(transport, _)| transport.to_string()),
-        "remote_addr": path.map(|(_, remote)| remote.to_string()),
+        "protocol": path.map(|path| path.transport.to_string()),
+        "remote_addr": path.map(|path| path.remote.to_string()),
         "bytes_send": session.status.bytes,
     })
 }

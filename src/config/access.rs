@@ -120,7 +120,9 @@ mod tests {
         let auth = checked.auth.clone().unwrap();
         assert_eq!(auth.login.unwrap().password.reveal(), "hunter2");
         assert_eq!(auth.token.unwrap().reveal(), "hunter3");
-        assert!(checked.rtsp_to_web.is_some());
+        assert!(checked.rtsp_to_web.is_some() && checked.notes.is_empty());
+        let half = config("rtsp_to_web: {username: ann, password: hunter2}").unwrap();
+        assert!(half.notes[0].contains("auth"), "{:?}", half.notes);
         let shown = format!(
             "{:?}{:?}",
             config(text).unwrap(),

@@ -223,6 +223,14 @@ impl Config {
         if !faults.is_empty() {
             return Err(Error::new(ErrorKind::InvalidArgument, faults.join("\n")));
         }
+        let mut notes = layer.notes;
+        if auth.is_none() && rtsp_to_web.as_ref().is_some_and(|on| on.login.is_some()) {
+            notes.push(
+                "rtsp_to_web has a login and the other APIs have none: whoever reaches them lists and \
+                 registers the same cameras; give auth one, too"
+                    .to_owned(),
+            );
+        }
         Ok(Self {
             listen,
             media_listen,
@@ -236,7 +244,7 @@ impl Config {
             auth,
             rtsp_to_web,
             linger: LINGER,
-            notes: layer.notes,
+            notes,
         })
     }
 }

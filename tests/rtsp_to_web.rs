@@ -354,7 +354,10 @@ async fn with_a_login_everything_but_watching_wants_it() {
     let foreign = delete().insert_header(("Referer", "https://evil.test/"));
     let (status, ..) = ask!(service, foreign);
     assert_eq!(status, StatusCode::FORBIDDEN);
-    let own = delete().insert_header(("User-Agent", "Mozilla/5.0"));
+    // And a page can have it keep silent about itself.
+    let silent = delete().insert_header(("User-Agent", "Mozilla/5.0"));
+    assert_eq!(ask!(service, silent).0, StatusCode::FORBIDDEN);
+    let own = delete().insert_header(("Sec-Fetch-Site", "same-origin"));
     holds!(service, own, 200, success("success"));
 }
 

@@ -76,6 +76,29 @@ impl Program {
         self.received(process, output).await
     }
 
+    /// The same as a client of go2rtc, which knows the camera by the name of its stream.
+    ///
+    /// # Panics
+    /// When the program fails or does not keep its time, or its offer is refused.
+    pub async fn watch_by_go2rtc(&self, server: &Server, stream: &str, view: &View) -> Received {
+        let options = json!({ "kinds": view.kinds(), "limit": LIMIT.as_secs() });
+        let mut process = self.start(&options);
+        let mut input = process.stdin.take().expect("piped");
+        let mut output = BufReader::new(process.stdout.take().expect("piped")).lines();
+        let offer = told(&mut output, "offer").await;
+        let request = server
+            .http()
+            .post(server.url(&format!("/api/webrtc?src={stream}")))
+            .json(&json!({ "type": "offer", "sdp": offer }));
+        let reply = server.send(request).await;
+        assert_eq!(
+            (reply.status, &*reply.content_type),
+            (200, "application/json")
+        );
+        tell(&mut input, &json!({ "answer": reply.json()["sdp"] })).await;
+        self.received(process, output).await
+    }
+
     /// The same with the program as a player of WHEP, which deletes its session in the end. aiortc alone
     /// can do so.
     ///

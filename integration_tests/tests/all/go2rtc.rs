@@ -6,7 +6,7 @@ use futures::future::{join, join_all};
 use integration_tests::{
     browser::{Browser, Report, Watch},
     camera::Camera,
-    peers::{View, str0m_viewer},
+    peers::{self, View, str0m_viewer},
     server::Server,
 };
 use serde_json::json;
@@ -123,6 +123,22 @@ async fn home_assistant_s_card_has_picture_and_sound_over_one_connection() {
         .await;
     let error = refused.report().await.error.unwrap_or_default();
     assert!(error.starts_with("webrtc: stream not found"), "{error}");
+}
+
+#[tokio::test]
+async fn aiortc_plays_by_an_offer_in_one_request() {
+    let (Some(program), Some(_machine)) = (peers::aiortc(), super::cameras_and_browser().await)
+    else {
+        return;
+    };
+    let camera = Camera::h264().with_opus().start().await;
+    let server = Server::start().await;
+    put(&server, "camera.front", &[&camera.url()]).await;
+    let view = View::default();
+    let received = program
+        .watch_by_go2rtc(&server, "camera.front", &view)
+        .await;
+    assert!(received.is_whole(&view), "{received:?}");
 }
 
 /// Home Assistant asks for sound first and gives our addresses to the first section, which is refused

@@ -11,9 +11,8 @@ use tokio::{
 
 use super::{
     FLAVOUR, known,
-    message::{self, Dialect, Message},
+    message::{self, Dialect, Message, Received},
     named_or_url, sentence,
-    socket::Received,
     streams::register,
 };
 use crate::{

@@ -1,7 +1,11 @@
 //! What goes over the WebSocket: objects with a `type` and a `value`.
 
+use actix_ws::{AggregatedMessage, CloseCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+/// What comes over the socket, or why no more will be understood.
+pub(super) type Received = Result<AggregatedMessage, CloseCode>;
 
 /// A message of a client.
 #[derive(Debug, Deserialize)]

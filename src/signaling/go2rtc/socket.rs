@@ -1,12 +1,13 @@
 //! `GET /api/ws`: the WebSocket, of which [`conversation`](super::conversation) makes sense.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, ProtocolError};
+use actix_ws::{AggregatedMessageStream, CloseCode, ProtocolError};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{
     conversation::{Conversation, Wanted},
     failure,
+    message::Received,
 };
 use crate::{
     base::{Error, ErrorKind},
@@ -21,9 +22,6 @@ const WAITING_MAX: usize = 8;
 
 /// A place for each of them. Every thread that serves HTTP mounts its own routes, so it is here.
 static PLACES: Semaphore = Semaphore::const_new(SOCKETS_MAX);
-
-/// A message, or why no more will be understood.
-pub(super) type Received = Result<AggregatedMessage, CloseCode>;
 
 pub(super) fn mount(routes: &mut web::ServiceConfig) {
     routes.service(web::resource("/api/ws").route(web::get().to(open)));

@@ -49,6 +49,22 @@ pub fn challenges(auth: &Auth) -> impl Iterator<Item = &'static str> {
 /// The challenge for a login.
 pub const BASIC: &str = "Basic realm=\"Porthole\", charset=\"UTF-8\"";
 
+/// Whether a browser sends this. Over plain HTTP it does not say where a request comes from, and a page
+/// can have it leave out `Referer`; but no page can have it leave out or change `User-Agent`, in which
+/// every browser calls itself a Mozilla, without asking first.
+#[must_use]
+pub fn is_browser(headers: &HeaderMap) -> bool {
+    let is_mark = |name: &header::HeaderName| {
+        *name == header::REFERER
+            || *name == header::ORIGIN
+            || name.as_str().starts_with("sec-fetch-")
+    };
+    headers
+        .get(header::USER_AGENT)
+        .is_some_and(|agent| agent.as_bytes().starts_with(b"Mozilla/"))
+        || headers.keys().any(is_mark)
+}
+
 /// What follows the scheme in `Authorization`, if it is this one.
 fn shown<'a>(headers: &'a HeaderMap, scheme: &str) -> Option<&'a str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;

@@ -3,11 +3,11 @@
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use bytes::Bytes;
 
-use super::{failure, missing, named_or_url};
+use super::{failure, known, missing, named_or_url};
 use crate::{
     base::{Error, ErrorKind},
     context::Context,
-    signaling::encoding::Fields,
+    signaling::{Target, credentials::is_browser, encoding::Fields},
     stills::Size,
 };
 
@@ -18,13 +18,20 @@ pub(super) fn mount(routes: &mut web::ServiceConfig) {
     routes.service(frame);
 }
 
-/// The stream or the URL `src`. A URL is not registered, whatever `name` says: a GET changes nothing.
+/// The stream or the URL `src`. A URL is not registered, whatever `name` says: a GET changes nothing. And
+/// it is taken from programs only: any page can have a browser ask for a picture, and would have this
+/// server call whatever address it likes.
 async fn frame(context: web::Data<Context>, request: HttpRequest) -> HttpResponse {
     let query = Fields::of_query(request.query_string());
     let Some(source) = query.get("src") else {
         return missing("src");
     };
-    match picture(&context, source, &query).await {
+    let target = if is_browser(request.headers()) {
+        known(&context, source)
+    } else {
+        named_or_url(&context, source)
+    };
+    match picture(&context, target, &query).await {
         Ok(jpeg) => HttpResponse::Ok()
             .content_type("image/jpeg")
             .insert_header((header::CACHE_CONTROL, "no-cache"))
@@ -33,9 +40,13 @@ async fn frame(context: web::Data<Context>, request: HttpRequest) -> HttpRespons
     }
 }
 
-async fn picture(context: &Context, source: &str, query: &Fields) -> Result<Bytes, Error> {
+async fn picture(
+    context: &Context,
+    target: Result<Target, Error>,
+    query: &Fields,
+) -> Result<Bytes, Error> {
     let size = Size::new(side(query, ["width", "w"])?, side(query, ["height", "h"])?)?;
-    let camera = named_or_url(context, source)?.camera;
+    let camera = target?.camera;
     let stills = &context.stills;
     stills.jpeg(&context.directory, &camera.url, size).await
 }

@@ -14,7 +14,7 @@ use super::envelope::Fault;
 use crate::{
     base::{Error, ErrorKind},
     context::Context,
-    signaling::credentials,
+    signaling::credentials::{self, is_browser},
 };
 
 /// Somebody who may list and change streams: has shown the login of this dialect, if it has one. What
@@ -97,19 +97,6 @@ impl FromRequest for ProgramOrLogin {
         });
         ready(checked)
     }
-}
-
-/// Whether a browser sends this. Over plain HTTP it does not say where a request comes from, and a page
-/// can have it leave out `Referer`; but no page can have it leave out or change `User-Agent`, in which
-/// every browser calls itself a Mozilla, without asking first.
-fn is_browser(headers: &HeaderMap) -> bool {
-    let is_mark = |name: &header::HeaderName| {
-        *name == header::REFERER
-            || *name == header::ORIGIN
-            || name.as_str().starts_with("sec-fetch-")
-    };
-    text(headers, "user-agent").is_some_and(|agent| agent.starts_with("Mozilla/"))
-        || headers.keys().any(is_mark)
 }
 
 /// Whether a browser says that a page of ours, or nobody's, is behind this. One that says nothing may

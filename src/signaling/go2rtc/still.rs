@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use bytes::Bytes;
 
-use super::{failure, known, missing, named_or_url};
+use super::{failure, missing, named_or_url};
 use crate::{
     base::{Error, ErrorKind},
     context::Context,
@@ -19,18 +19,23 @@ pub(super) fn mount(routes: &mut web::ServiceConfig) {
 }
 
 /// The stream or the URL `src`. A URL is not registered, whatever `name` says: a GET changes nothing. And
-/// it is taken from programs only: any page can have a browser ask for a picture, and would have this
-/// server call whatever address it likes.
+/// one that is not registered is taken from programs only: any page can have a browser ask for a picture,
+/// and would have this server call whatever address it likes.
 async fn frame(context: web::Data<Context>, request: HttpRequest) -> HttpResponse {
     let query = Fields::of_query(request.query_string());
     let Some(source) = query.get("src") else {
         return missing("src");
     };
-    let target = if is_browser(request.headers()) {
-        known(&context, source)
-    } else {
-        named_or_url(&context, source)
-    };
+    let target = named_or_url(&context, source).and_then(|target| {
+        let is_registered = context.registry.with_url(&target.camera.url).is_some();
+        if is_registered || !is_browser(request.headers()) {
+            return Ok(target);
+        }
+        Err(Error::new(
+            ErrorKind::NotFound,
+            "a browser gets pictures of registered cameras only",
+        ))
+    });
     match picture(&context, target, &query).await {
         Ok(jpeg) => HttpResponse::Ok()
             .content_type("image/jpeg")

@@ -54,11 +54,12 @@ class Clip:
         pipeline.get_by_name("file").set_property("location", file)
         sink = pipeline.get_by_name("units")
         pipeline.set_state(Gst.State.PLAYING)
-        self.units, self.caps = [], None
+        self.units, self.caps, shown = [], None, []
         while (sample := sink.emit("pull-sample")) is not None:
             self.caps = sample.get_caps()
             buffer = sample.get_buffer()
             self.units.append(buffer.extract_dup(0, buffer.get_size()))
+            shown.append(buffer.pts)
         pipeline.set_state(Gst.State.NULL)
         if not self.units:
             sys.exit(f"nothing to play in {file}")
@@ -73,6 +74,11 @@ class Clip:
             "opus": SECOND // 50,
             "aac": 1024 * SECOND // 48000,
         }.get(codec, SECOND // fps)
+        # How much earlier a picture is shown than the one that waits longest for others sent before.
+        self.shifts = [0] * len(self.units)
+        if codec == "h264":
+            shifts = [pts - n * self.duration for n, pts in enumerate(shown)]
+            self.shifts = [shift - max(shifts) for shift in shifts]
 
 
 class Broadcast(threading.Thread):
@@ -107,8 +113,9 @@ class Broadcast(threading.Thread):
             if offset is None:
                 running = clock.get_time() - base
                 offset = running - (time.time_ns() - self.epoch)
-            buffer = Gst.Buffer.new_wrapped(clip.units[n % len(clip.units)])
-            buffer.pts = max(0, due + offset)
+            place = n % len(clip.units)
+            buffer = Gst.Buffer.new_wrapped(clip.units[place])
+            buffer.pts = max(0, due + offset + clip.shifts[place])
             buffer.duration = clip.duration
             source.emit("push-buffer", buffer)
 

@@ -74,7 +74,17 @@ fn entry(name: &str, named: bool, running: Option<&Listed>) -> Value {
         "bytes": running.map_or(0, |listed| listed.bytes),
         "kept_bytes": running.map_or(0, |listed| listed.kept),
         "error": error,
+        "notes": running.map_or_else(Vec::new, notes),
     })
+}
+
+/// What viewers miss of a camera that plays.
+fn notes(running: &Listed) -> Vec<&str> {
+    let State::Live(tracks) = &running.state else {
+        return Vec::new();
+    };
+    let left_out = tracks.left_out.iter();
+    left_out.map(|left_out| left_out.reason.as_str()).collect()
 }
 
 /// Every viewer, whatever its dialect, the youngest first.

@@ -45,16 +45,16 @@ pub enum State {
 pub struct Tracks {
     /// Those that can be sent to a browser, in the camera's order.
     pub usable: Vec<Track>,
-    /// Those that cannot.
+    /// Those that cannot, and kinds of pictures of the others that cannot.
     pub left_out: Vec<LeftOut>,
 }
 
-/// A track that cannot be sent to a browser.
+/// A track, or a kind of pictures of one, that cannot be sent to a browser.
 #[derive(Debug, Clone)]
 pub struct LeftOut {
     /// Picture or sound.
     pub kind: Kind,
-    /// A sentence for people: which codec it has, and what to do.
+    /// A sentence for people: what it is, and what to do.
     pub reason: String,
 }
 

@@ -1,4 +1,4 @@
-//! NAL units of H.264: their types and the Annex B framing.
+//! NAL units of H.264: their types, those of slices, and the Annex B framing.
 
 /// The type of an H.264 NAL unit: the low five bits of its first byte (H.264 §7.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,12 +33,58 @@ impl NalType {
     }
 }
 
-/// Whether a slice is coded without reference to other pictures (H.264 table 7-6: 2, 4, 7, 9).
+/// What the macroblocks of a slice may be predicted from (H.264 table 7-6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SliceType {
+    /// Up to one picture each.
+    P,
+    /// Up to two pictures each, of which one is usually shown later.
+    B,
+    /// Nothing but their own picture.
+    I,
+}
+
+impl SliceType {
+    /// Of a slice, or of the beginning of one; none of what is no slice or ends within its header.
+    #[must_use]
+    pub fn of(nal: &[u8]) -> Option<Self> {
+        // The others carry no slice header, or only its number.
+        if !matches!(NalType::of(nal)?.0, 1 | 2 | 5) {
+            return None;
+        }
+        let header = slice_header(nal);
+        let mut at = 0;
+        let _first_macroblock = unsigned_exp_golomb(&header, &mut at)?;
+        match unsigned_exp_golomb(&header, &mut at)? {
+            // 3 and 4, 8 and 9 switch between streams, and are else like the first and the third.
+            0 | 3 | 5 | 8 => Some(Self::P),
+            1 | 6 => Some(Self::B),
+            2 | 4 | 7 | 9 => Some(Self::I),
+            _ => None,
+        }
+    }
+}
+
+/// The first bytes of a slice header, without emulation prevention (H.264 §7.4.1): `first_mb_in_slice`
+/// and `slice_type` have 42 bits at most. What is not there is 0, which is no number's beginning.
+fn slice_header(nal: &[u8]) -> [u8; 6] {
+    let mut header = [0; 6];
+    let mut zeros = 0;
+    let content = nal.iter().skip(1).filter(|byte| {
+        let prevents = zeros >= 2 && **byte == 3;
+        zeros = if **byte == 0 { zeros + 1 } else { 0 };
+        !prevents
+    });
+    for (place, byte) in header.iter_mut().zip(content) {
+        *place = *byte;
+    }
+    header
+}
+
+/// Whether other pictures may be predicted from this slice: `nal_ref_idc` (H.264 §7.4.1) is not 0.
 #[must_use]
-pub fn is_intra_slice(nal: &[u8]) -> bool {
-    let mut at = 8;
-    let _first_macroblock = unsigned_exp_golomb(nal, &mut at);
-    matches!(unsigned_exp_golomb(nal, &mut at), Some(2 | 4 | 7 | 9))
+pub fn is_reference(nal: &[u8]) -> bool {
+    nal.first().is_some_and(|byte| byte & 0x60 != 0)
 }
 
 /// Reads `ue(v)` of H.264 §9.1 at bit position `at` and moves it on.
@@ -131,6 +177,39 @@ mod tests {
         ] {
             assert!(!has_start_code(nal), "{nal:?}");
         }
+    }
+
+    #[test]
+    fn the_type_of_a_slice_is_read_behind_its_first_macroblock() {
+        let of = |nal: &[u8]| SliceType::of(nal);
+        // first_mb 0 is the bit 1; 00110, 00111 and 0001000 are 5, 6 and 7.
+        assert_eq!(of(&[0x41, 0b1001_1000]), Some(SliceType::P));
+        assert_eq!(of(&[0x01, 0b1001_1100]), Some(SliceType::B));
+        assert_eq!(of(&[0x65, 0b1000_1000]), Some(SliceType::I));
+        // first_mb 80, 0000001010001, and 1 as 010.
+        assert_eq!(of(&[0x01, 0b0000_0010, 0b1000_1010]), Some(SliceType::B));
+        // A parameter set, data without a header, headers that are cut short or impossible.
+        for nal in [
+            &[0x67, 0b1001_1100][..],
+            &[0x03, 0b1001_1100],
+            &[0x41],
+            &[0x41, 0b1000_0000],
+            &[0x41, 0b1000_0101, 0xff],
+            &[],
+        ] {
+            assert_eq!(of(nal), None, "{nal:?}");
+        }
+    }
+
+    #[test]
+    fn emulation_prevention_is_not_part_of_a_slice_header() {
+        // first_mb 65535 is sixteen zeros, 1, and sixteen zeros: the 3 stands behind two empty bytes,
+        // twice. Then 010 for B.
+        let nal = [0x01, 0, 0, 3, 0b1000_0000, 0, 0b0010_0000];
+        assert_eq!(SliceType::of(&nal), Some(SliceType::B));
+        let nal = [0x01, 0, 0, 3, 0b1000_0000, 0, 0b0110_0000];
+        assert_eq!(SliceType::of(&nal), Some(SliceType::P));
+        assert!(is_reference(&[0x21]) && !is_reference(&nal) && !is_reference(&[]));
     }
 
     #[test]

@@ -27,6 +27,18 @@ pub(super) struct Picture {
     pub(super) codec: &'static str,
     pub(super) size: Size,
     pub(super) gop_seconds: u32,
+    /// H.264 only; the profile is Main if there are any, and Baseline if not.
+    pub(super) b_frames: BFrames,
+}
+
+/// B-frames of H.264, up to three in a row.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum BFrames {
+    None,
+    /// No other picture is made of them.
+    Disposable,
+    /// Other pictures, P-frames among them, are made of some of them.
+    References,
 }
 
 /// How large a picture is, in pixels and so in bytes.
@@ -53,6 +65,7 @@ impl Picture {
             codec,
             size,
             gop_seconds,
+            b_frames,
         } = *self;
         let (size, noise, rate) = match size {
             Size::Small => (
@@ -83,10 +96,21 @@ impl Picture {
             number_strip()
         );
         let gop = gop_seconds * FPS;
-        let encoder = match codec {
-            "h264" => format!(
-                "-c:v libx264 -profile:v baseline {rate} -g {gop} -keyint_min {gop} -sc_threshold 0"
+        let (suffix, profile) = match b_frames {
+            BFrames::None => ("", "-profile:v baseline"),
+            BFrames::Disposable => (
+                "-b",
+                "-profile:v main -bf 3 -x264-params b-pyramid=none:b-adapt=0",
             ),
+            BFrames::References => (
+                "-b-references",
+                "-profile:v main -bf 3 -refs 3 -x264-params b-pyramid=normal:b-adapt=0",
+            ),
+        };
+        let encoder = match codec {
+            "h264" => {
+                format!("-c:v libx264 {profile} {rate} -g {gop} -keyint_min {gop} -sc_threshold 0")
+            }
             "h265" => format!(
                 "-c:v libx265 -preset ultrafast -b:v 2M -x265-params \
                  keyint={gop}:min-keyint={gop}:scenecut=0:bframes=0:log-level=error"
@@ -96,7 +120,7 @@ impl Picture {
         };
         let mut arguments = vec!["-f", "lavfi", "-i", &source, "-vf", &filters];
         arguments.extend(encoder.split_whitespace());
-        clip(&format!("{codec}-{size}-{gop}"), &arguments).await
+        clip(&format!("{codec}{suffix}-{size}-{gop}"), &arguments).await
     }
 }
 

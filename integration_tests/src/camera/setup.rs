@@ -2,7 +2,7 @@
 
 use super::{
     Camera,
-    clips::{FPS, Picture, Size, Sound},
+    clips::{BFrames, FPS, Picture, Size, Sound},
 };
 
 /// What a camera shall be. Made by [`Camera::h264`] and its siblings.
@@ -31,6 +31,7 @@ impl Setup {
                 codec,
                 size: Size::Hd,
                 gop_seconds: 1,
+                b_frames: BFrames::None,
             },
             sound: None,
             transport: "any",
@@ -80,6 +81,19 @@ impl Setup {
     /// The distance of key frames: 1 s unless told.
     pub fn gop_seconds(mut self, seconds: u32) -> Self {
         self.picture.gop_seconds = seconds;
+        self
+    }
+
+    /// H.264 Main with three B-frames in a row, of which no other picture is made.
+    pub fn with_b_frames(mut self) -> Self {
+        self.picture.b_frames = BFrames::Disposable;
+        self
+    }
+
+    /// H.264 Main with three B-frames in a row, and P-frames that are made of the middle one too: what
+    /// x264 does unless told otherwise.
+    pub fn with_b_frames_as_references(mut self) -> Self {
+        self.picture.b_frames = BFrames::References;
         self
     }
 

@@ -2,6 +2,7 @@
 //!
 //! One program for all of them, as linking it takes longer than most of its tests.
 
+mod b_frames;
 mod connectivity;
 mod corpus;
 mod faults;

@@ -1,16 +1,19 @@
 //! H.264 from RTP packets to access units: [`Assembler`], [`ParameterSets`], [`ProfileLevel`].
 
+mod order;
 mod profile;
 mod sets;
 
 use bytes::{Buf, Bytes};
 
+pub use order::Reordered;
 pub use profile::{Profile, ProfileLevel};
 pub use sets::ParameterSets;
 
+use self::order::{Order, first_slice};
 use super::{
     Part,
-    nal::{NalType, annex_b, has_start_code, is_intra_slice},
+    nal::{NalType, SliceType, annex_b, has_start_code},
 };
 
 /// One coded picture, which is what has one timestamp; or a part of a large one.
@@ -60,7 +63,8 @@ pub struct Packet {
 ///
 /// A picture ends with the marker or with the next timestamp. Cameras set the marker on parameter
 /// sets and supplemental information too, so it counts only once a slice is there. After a loss,
-/// pictures are left out up to the next random access point: they would decode to garbage.
+/// pictures are left out up to the next random access point: they would decode to garbage. B pictures
+/// that are sent after a later one are always left out: see [`Reordered`].
 ///
 /// [RFC 6184]: https://datatracker.ietf.org/doc/html/rfc6184
 #[derive(Debug)]
@@ -76,6 +80,7 @@ pub struct Assembler {
     cut: bool,
     waiting_for_key: bool,
     skipped: u64,
+    order: Order,
 }
 
 #[derive(Debug)]
@@ -109,12 +114,19 @@ impl Assembler {
             cut: false,
             waiting_for_key: true,
             skipped: 0,
+            order: Order::default(),
         }
     }
 
     /// Pictures left out because of losses since the last call.
     pub fn take_skipped(&mut self) -> u64 {
         std::mem::take(&mut self.skipped)
+    }
+
+    /// Pictures left out because they belong before others that are sent first.
+    #[must_use]
+    pub fn reordered(&self) -> Reordered {
+        self.order.seen()
     }
 
     /// Profile and level as last seen.
@@ -269,6 +281,11 @@ impl Assembler {
             if is_unclear || self.waiting_for_key && !random_access {
                 return None;
             }
+            let slice = first_slice(&unit.nal_units).unwrap_or(&self.fragments);
+            if self.order.leaves_out(unit.time, slice) {
+                return None;
+            }
+            self.order.keep(unit.time);
             if random_access {
                 self.waiting_for_key = false;
                 complete(&mut unit.nal_units, &self.sets);
@@ -364,11 +381,17 @@ impl Assembler {
         }
         // Cameras that never send an IDR picture refresh with an intra picture after its sets.
         let random_access = unit.nal_units.iter().any(has(NalType::IDR))
-            || unit.nal_units.iter().any(has(NalType::SPS)) && slices.all(|s| is_intra_slice(s));
+            || unit.nal_units.iter().any(has(NalType::SPS))
+                && slices.all(|slice| SliceType::of(slice) == Some(SliceType::I));
         if unit.damaged || self.waiting_for_key && !random_access {
             self.skipped += 1;
             return;
         }
+        let slice = first_slice(&unit.nal_units).unwrap_or_default();
+        if self.order.leaves_out(unit.time, slice) {
+            return self.order.leave_out(slice);
+        }
+        self.order.keep(unit.time);
         self.waiting_for_key = false;
         if random_access {
             complete(&mut unit.nal_units, &self.sets);

@@ -271,3 +271,65 @@ fn hostile_payloads_do_no_harm() {
         assemble(&mut assembler, vec![packet(0, true, payload)]);
     }
 }
+
+// first_mb 0, slice_type 6 (00111): B, which other pictures refer to or not.
+const B: &[u8] = &[0x01, 0b1001_1100, 6];
+const B_REFERENCE: &[u8] = &[0x21, 0b1001_1100, 7];
+
+/// The times of the pictures that come out.
+fn times(assembler: &mut Assembler, sent: &[(i64, &[u8])]) -> Vec<i64> {
+    let packets = sent.iter().map(|(time, nal)| packet(*time, true, nal));
+    let units = assemble(assembler, packets.collect());
+    units.iter().map(|unit| unit.time).collect()
+}
+
+#[test]
+fn b_pictures_that_are_sent_after_a_later_picture_are_left_out_and_counted() {
+    let mut assembler = knowing_sets();
+    assert_eq!(times(&mut assembler, &[(0, IDR), (4, P)]), [0, 4]);
+    assert_eq!(assembler.reordered(), Reordered::default());
+    let group = [(2, B_REFERENCE), (1, B), (3, B), (8, P), (6, B_REFERENCE)];
+    assert_eq!(times(&mut assembler, &group), [8]);
+    let counted = Reordered {
+        pictures: 5,
+        left_out: 4,
+        references: 2,
+    };
+    assert_eq!(assembler.reordered(), counted);
+    // Of a camera that stamps pictures as it sends them, and one without a time to compare with.
+    assert!(times(&mut assembler, &[(9, B)]).is_empty());
+}
+
+#[test]
+fn b_pictures_in_the_order_in_which_they_are_shown_stay_if_others_need_them() {
+    let sent = [(0, IDR), (1, B_REFERENCE), (2, B_REFERENCE), (3, P)];
+    let mut assembler = knowing_sets();
+    assert_eq!(times(&mut assembler, &sent), [0, 1, 2, 3]);
+    assert_eq!(assembler.reordered(), Reordered::default());
+}
+
+#[test]
+fn no_part_of_a_b_picture_that_is_left_out_is_handed_on() {
+    let mut assembler = knowing_sets();
+    let mut times = Vec::new();
+    // What follows the header is a slice of type B, and the same of type P.
+    for (time, header, slice) in [
+        (0, 0x65, 0x88),
+        (8, 0x41, 0x98),
+        (4, 0x21, 0x9c),
+        (6, 0x01, 0x9c),
+    ] {
+        for mut packet in fragments(time, header, 3_000) {
+            let mut payload = packet.payload.to_vec();
+            if payload[1] & 0x80 != 0 {
+                payload[2] = slice;
+            }
+            packet.payload = payload.into();
+            assembler.push(packet, &mut |unit| times.push(unit.time));
+            times.extend(assembler.part(10, 102).map(|unit| unit.time));
+        }
+    }
+    times.dedup();
+    assert_eq!(times, [0, 8]);
+    assert_eq!(assembler.reordered().left_out, 2);
+}

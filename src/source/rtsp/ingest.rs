@@ -11,10 +11,10 @@ use super::{
     transport::Arrived,
 };
 use crate::{
-    hub::Publisher,
+    hub::{LeftOut, Publisher},
     media::{
-        Codec, Frame, MediaTime, Part, Timeline, TrackId,
-        h264::{AccessUnit, Assembler, Packet},
+        Codec, Frame, Kind, MediaTime, Part, Timeline, TrackId,
+        h264::{AccessUnit, Assembler, Packet, Reordered},
         rtp::{self, PAYLOAD_MAX},
         time::SyncClock,
     },
@@ -30,12 +30,16 @@ const BURST: usize = 56;
 /// The same when nothing more has arrived: about 18 kB, which a link of 100 Mbit/s carries in 1.5 ms.
 const DRY_BURST: usize = 16;
 
+/// Pictures that are counted before B-frames are told of: two seconds of most cameras.
+const COUNTED: u64 = 50;
+
 /// The state of all tracks of one connection.
 pub(super) struct Ingest {
     chosen: Chosen,
     tracks: Vec<TrackState>,
     sync: SyncClock,
     announced: bool,
+    told_of_b_frames: bool,
     started: Option<Duration>,
 }
 
@@ -69,6 +73,7 @@ impl Ingest {
             tracks,
             chosen,
             announced: false,
+            told_of_b_frames: false,
             started: None,
         }
     }
@@ -158,7 +163,7 @@ impl Ingest {
     }
 
     /// Announces the tracks as soon as the profile of the video is known, or has been waited for; and
-    /// again when it changes.
+    /// again when it changes, or B-frames are left out.
     fn announce(&mut self, now: Duration, out: &Publisher) {
         let started = *self.started.get_or_insert(now);
         let (mut unknown, mut changed) = (false, false);
@@ -168,6 +173,15 @@ impl Ingest {
                 changed |= *profile != seen;
                 unknown |= seen.is_none();
                 *profile = seen;
+                let reordered = assembler.reordered();
+                if !self.told_of_b_frames && reordered.pictures >= COUNTED {
+                    self.told_of_b_frames = true;
+                    changed = true;
+                    let reason = without_b_frames(reordered);
+                    tracing::warn!("{reason}");
+                    let kind = Kind::Video;
+                    self.chosen.left_out.push(LeftOut { kind, reason });
+                }
             }
         }
         let ready = !unknown || now.saturating_sub(started) >= PROFILE_WAIT;
@@ -195,6 +209,25 @@ impl Ingest {
                 .report(index, state.rate, time, report.ntp_timestamp().0);
         }
     }
+}
+
+/// What people are told of pictures that are left out.
+fn without_b_frames(seen: Reordered) -> String {
+    let Reordered {
+        pictures,
+        left_out,
+        references,
+    } = seen;
+    let faults = if references > 0 {
+        ", and moving things may leave traces, as others were made with some of these"
+    } else {
+        ""
+    };
+    format!(
+        "the camera sends B-frames, which browsers cannot show by WebRTC: {left_out} of {pictures} pictures \
+         are left out{faults}. Set the H.264 profile to Baseline in the camera, or the number of B-frames \
+         to 0"
+    )
 }
 
 /// The payloads of one packet of sound with their offsets in ticks: one, unless it is too large.

@@ -19,7 +19,7 @@ use std::{
 use tokio::{net::TcpListener, task::JoinSet};
 
 pub use self::{
-    login::{Login, Scheme},
+    login::{Login, Nonces, Scheme},
     media::h264_sdp,
     message::Request,
     script::{Camera, Script, Step, Until},

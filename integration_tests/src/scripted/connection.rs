@@ -123,10 +123,10 @@ impl Connection {
             let went_out = tokio::select! {
                 biased;
                 request = self.inbox.request() => {
-                    let Some(request) = request? else { return Ok(Then::Gone) };
+                    let Some(mut request) = request? else { return Ok(Then::Gone) };
                     answered += 1;
-                    let reply = reply(camera, &mut tracks, &request);
-                    if request.method == "PLAY" && reply.starts_with(b"RTSP/1.0 200") {
+                    let reply = reply(camera, &mut tracks, &mut request);
+                    if request.method == "PLAY" && request.status == 200 {
                         pace = Some(interval(camera.pace));
                     }
                     if request.method == "TEARDOWN" || request.method == "PAUSE" {
@@ -164,10 +164,11 @@ impl Connection {
     }
 }
 
-fn reply(camera: &Camera, tracks: &mut [Track], request: &Request) -> Vec<u8> {
+fn reply(camera: &Camera, tracks: &mut [Track], request: &mut Request) -> Vec<u8> {
     let mut headers = String::new();
     let mut body: &[u8] = &[];
     let status = answer(camera, tracks, request, &mut headers, &mut body);
+    request.status = status;
     let mut reply = format!("RTSP/1.0 {status} {}\r\n", reason(status));
     let cseq = request.header("CSeq").unwrap_or_default();
     let _ = write!(
@@ -194,12 +195,14 @@ fn answer<'a>(
         && method != "OPTIONS"
         && !login.admits(request)
     {
-        let _ = write!(
-            headers,
-            "WWW-Authenticate: {}\r\n",
-            login.challenge(request.connection)
-        );
+        headers.push_str(&login.challenges(request));
         return 401;
+    }
+    if let Some((status, location)) = camera.moved.as_ref().filter(|_| method == "DESCRIBE") {
+        if !location.is_empty() {
+            let _ = write!(headers, "Location: {location}\r\n");
+        }
+        return *status;
     }
     if let Some((_, status)) = camera
         .refusals
@@ -209,7 +212,7 @@ fn answer<'a>(
         return *status;
     }
     if !matches!(method, "OPTIONS" | "DESCRIBE") {
-        headers.push_str("Session: 5C41;timeout=60\r\n");
+        let _ = write!(headers, "Session: 5C41;timeout={}\r\n", camera.timeout);
     }
     match method {
         "OPTIONS" => {
@@ -285,6 +288,8 @@ fn interleaved(tracks: &mut [Track], number: u32) -> Vec<u8> {
 fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        301 => "Moved Permanently",
+        302 => "Moved Temporarily",
         401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",

@@ -20,6 +20,8 @@ pub struct Request {
     pub uri: String,
     /// Names and values, unchanged, in order.
     pub headers: Vec<(String, String)>,
+    /// The status that it was answered with.
+    pub status: u16,
 }
 
 impl Request {
@@ -93,6 +95,11 @@ impl Inbox {
                 Ok(None)
             };
         };
+        if self.buffer.starts_with(b"RTSP/1.0 ") {
+            // An answer to what a script has said; it has no body.
+            self.buffer.drain(..end + 4);
+            return self.take();
+        }
         let head = String::from_utf8_lossy(&self.buffer[..end]);
         let mut lines = head.trim_start().split("\r\n");
         let mut words = lines.next().unwrap_or_default().split(' ');
@@ -113,6 +120,7 @@ impl Inbox {
             method: method.to_owned(),
             uri: uri.to_owned(),
             headers,
+            status: 0,
         };
         let body = match request.header("Content-Length") {
             Some(length) => length

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::login::{Login, Scheme};
+use super::login::{Login, Nonces, Scheme};
 
 /// The steps of one connection, in order. It is closed after the last.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +44,10 @@ pub struct Camera {
     pub(super) sdp: Vec<u8>,
     pub(super) login: Option<Login>,
     pub(super) refusals: Vec<(String, u16)>,
+    /// Status and location.
+    pub(super) moved: Option<(u16, String)>,
+    /// How long a session lives without a request, in seconds, as it tells its clients.
+    pub(super) timeout: u32,
     pub(super) delay: Duration,
     pub(super) frames: u32,
     pub(super) pace: Duration,
@@ -56,6 +60,8 @@ impl Camera {
             sdp: sdp.into(),
             login: None,
             refusals: Vec::new(),
+            moved: None,
+            timeout: 60,
             delay: Duration::ZERO,
             frames: u32::MAX,
             pace: Duration::from_millis(100),
@@ -66,6 +72,29 @@ impl Camera {
     #[must_use]
     pub fn requiring(mut self, user: &str, password: &str, scheme: Scheme) -> Self {
         self.login = Some(Login::new(user, password, scheme));
+        self
+    }
+
+    /// Changes its nonces like this; only after [`Camera::requiring`] with a digest.
+    #[must_use]
+    pub fn nonces(mut self, nonces: Nonces) -> Self {
+        if let Some(login) = &mut self.login {
+            login.nonces = nonces;
+        }
+        self
+    }
+
+    /// Answers DESCRIBE with a redirection; an empty `location` is left out.
+    #[must_use]
+    pub fn redirecting(mut self, status: u16, location: impl Into<String>) -> Self {
+        self.moved = Some((status, location.into()));
+        self
+    }
+
+    /// Tells its clients to send a sign of life within so many seconds; 60 if this is not called.
+    #[must_use]
+    pub fn timeout(mut self, seconds: u32) -> Self {
+        self.timeout = seconds;
         self
     }
 

@@ -36,11 +36,12 @@ impl App {
     /// # Errors
     /// `InvalidArgument` for a camera that cannot be opened by any kind of source, `Unavailable`
     /// when the address is taken.
-    pub fn start(config: Config) -> Result<Self, Error> {
+    pub fn start(mut config: Config) -> Result<Self, Error> {
         let listener = server::bind(&config)?;
         let address = listener
             .local_addr()
             .map_err(|e| Error::new(ErrorKind::Internal, "no local address").with_source(e))?;
+        config.listen = config.listen.with_port(address.port());
         let context = Context::new(config, Tasks::on_current_runtime())?;
         let server = server::serve(&context, listener)?;
         Ok(Self {

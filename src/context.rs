@@ -10,6 +10,7 @@ use crate::{
     directory::Directory,
     registry::Registry,
     session::Sessions,
+    source::Confinement,
     stills::Stills,
     webrtc::Engine,
 };
@@ -39,7 +40,7 @@ pub struct Context {
 pub const OFFERS_MAX: usize = 128;
 
 impl Context {
-    /// The parts of a server with `config`. The media port works, and cameras that are to be open
+    /// The parts of a server with `config`, whose HTTP port must be the one it has. The media port works, and cameras that are to be open
     /// always are opened.
     ///
     /// Must be called on the media runtime.
@@ -48,7 +49,8 @@ impl Context {
     /// `Unavailable` when the media port is taken, and those of [`Registry::new`].
     pub fn new(config: Config, tasks: Tasks) -> Result<Self, Error> {
         let engine = Engine::start(&config, &tasks)?;
-        let directory = Directory::new(tasks.clone(), config.linger);
+        let confinement = Confinement::new(&config, engine.port());
+        let directory = Directory::new(tasks.clone(), config.linger).confined(confinement);
         Ok(Self {
             engine,
             registry: Registry::new(&config, &directory, &tasks)?,

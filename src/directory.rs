@@ -17,7 +17,7 @@ use tracing::Instrument;
 use crate::{
     base::{Error, ErrorKind, Secret, SourceUrl, Tasks, backoff::Backoff},
     hub::{self, Hub, Publisher, State},
-    source::{self, Source},
+    source::{self, Confinement, Source},
 };
 
 /// Cameras open at once.
@@ -31,6 +31,7 @@ const REFUSAL_LINGER: Duration = Duration::from_mins(6);
 #[derive(Clone)]
 pub struct Directory {
     inner: Arc<Inner>,
+    confinement: Confinement,
 }
 
 struct Inner {
@@ -74,7 +75,15 @@ impl Directory {
                 linger,
                 entries: Mutex::default(),
             }),
+            confinement: Confinement::default(),
         }
+    }
+
+    /// The same directory, whose sources go where `confinement` lets them.
+    #[must_use]
+    pub fn confined(mut self, confinement: Confinement) -> Self {
+        self.confinement = confinement;
+        self
     }
 
     /// The hub of `url`, started if it does not run. It keeps running at least as long as the lease.
@@ -82,7 +91,7 @@ impl Directory {
     /// # Errors
     /// `InvalidArgument` when nothing opens such a URL, `ResourceExhausted` when too many run.
     pub fn lease(&self, url: &SourceUrl) -> Result<Lease, Error> {
-        let source = source::open(url)?;
+        let source = source::open_confined(url, &self.confinement)?;
         let mut entries = self.inner.lock();
         if !entries.contains_key(&url.key()) && entries.len() >= SOURCES_MAX {
             return Err(Error::new(

@@ -46,27 +46,10 @@ impl SourceUrl {
     /// `InvalidArgument` when it is no URL, too long, or has control characters or spaces, with
     /// which a URL could smuggle lines into the camera's protocol.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let invalid = |what: &str| {
-            Err(Error::new(
-                ErrorKind::InvalidArgument,
-                format!("the camera URL {what}"),
-            ))
-        };
         let text = text.trim_matches(' ');
-        if text.len() > URL_MAX {
-            return invalid(&format!("is longer than {URL_MAX} bytes"));
-        }
-        if text.chars().any(char::is_control) {
-            return invalid(
-                "contains control characters such as line breaks; remove them (a password may \
-                 carry them percent-encoded)",
-            );
-        }
-        if text.contains(char::is_whitespace) {
-            return invalid("contains a space; write it as %20");
-        }
+        check_characters(text)?;
         let Some((scheme, rest)) = text.split_once(':') else {
-            return invalid("has no scheme; it should start with rtsp://");
+            return Err(invalid("has no scheme; it should start with rtsp://"));
         };
         let scheme = scheme.to_ascii_lowercase();
         let Some(after) = rest.strip_prefix("//") else {
@@ -77,24 +60,56 @@ impl SourceUrl {
             .as_ref()
             .is_some_and(|c| c.user.reveal() == "***")
         {
-            return invalid("is masked (***); write it with the user name and password");
+            return Err(invalid(
+                "is masked (***); write it with the user name and password",
+            ));
         }
         let (location, fragment) = rest.split_once('#').unwrap_or((rest, ""));
-        let Ok(mut url) = Url::parse(&format!("{scheme}://{location}")) else {
-            return invalid("is not a URL; it should look like rtsp://user:password@host:554/path");
-        };
+        let url = Url::parse(&format!("{scheme}://{location}")).map_err(|_| {
+            invalid("is not a URL; it should look like rtsp://user:password@host:554/path")
+        })?;
+        Self::of_parts(url, credentials, options_of(fragment))
+    }
+
+    /// Where `location` leads, absolute or seen from here, as a server writes it that sends its clients
+    /// elsewhere. The options stay; the credentials only at the same host and port. Others in
+    /// `location` do not count.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it is no URL with a host.
+    pub fn with_location(&self, location: &str) -> Result<Self, Error> {
+        check_characters(location)?;
+        let url = self.0.url.join(location);
+        let mut url = url.map_err(|_| invalid("cannot be read"))?;
+        // Cannot fail where there is a host, without which the URL is refused.
+        let _ = (url.set_username(""), url.set_password(None));
+        url.set_fragment(None);
+        let elsewhere = Self::of_parts(url, None, self.0.options.clone())?;
+        if (elsewhere.host(), elsewhere.port()) != (self.host(), self.port()) {
+            return Ok(elsewhere);
+        }
+        let credentials = self.0.credentials.clone();
+        Self::of_parts(elsewhere.0.url.clone(), credentials, self.0.options.clone())
+    }
+
+    fn of_parts(
+        mut url: Url,
+        credentials: Option<Credentials>,
+        options: Vec<(String, String)>,
+    ) -> Result<Self, Error> {
         let Some(host) = url.host_str().filter(|host| !host.is_empty()) else {
-            return invalid("has no host; it should look like rtsp://host:554/path");
+            return Err(invalid(
+                "has no host; it should look like rtsp://host:554/path",
+            ));
         };
         let host = host.to_ascii_lowercase();
         if url.set_host(Some(&host)).is_err() {
-            return invalid("has a host name that cannot be read");
+            return Err(invalid("has a host name that cannot be read"));
         }
         if url.port() == Some(554) {
             // Cannot fail: the URL has a host.
             let _ = url.set_port(None);
         }
-        let options = options_of(fragment);
         let shown = shown(&url, credentials.is_some());
         // Sent in the plain spelling too: cameras compare paths letter by letter.
         if let Ok(plain) = Url::parse(&normal_escapes(url.as_str())) {
@@ -199,6 +214,27 @@ impl fmt::Debug for SourceUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.shown)
     }
+}
+
+fn invalid(what: &str) -> Error {
+    Error::new(ErrorKind::InvalidArgument, format!("the camera URL {what}"))
+}
+
+/// Refuses what no URL is made of.
+fn check_characters(text: &str) -> Result<(), Error> {
+    if text.len() > URL_MAX {
+        return Err(invalid(&format!("is longer than {URL_MAX} bytes")));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(invalid(
+            "contains control characters such as line breaks; remove them (a password may carry \
+             them percent-encoded)",
+        ));
+    }
+    if text.contains(char::is_whitespace) {
+        return Err(invalid("contains a space; write it as %20"));
+    }
+    Ok(())
 }
 
 /// Splits what follows `//` into credentials and the rest.
@@ -466,6 +502,33 @@ mod tests {
         let url = url("rtsp://h/x#transport=UDP#backchannel=0");
         assert_eq!(url.option("transport"), Some("udp"));
         assert_eq!(url.request_url().as_str(), "rtsp://h/x");
+    }
+
+    #[test]
+    fn another_location_gets_the_password_only_at_the_same_host_and_port() {
+        let here = url("rtsp://u:p@h/live/ch1?x=1#transport=udp");
+        for (location, there, credentials) in [
+            ("rtsp://h/other", "rtsp://h/other", true),
+            ("rtsp://H:554/other#x", "rtsp://h/other", true),
+            ("rtsps://h/other", "rtsps://h/other", true),
+            ("/other?y", "rtsp://h/other?y", true),
+            ("ch2", "rtsp://h/live/ch2", true),
+            ("rtsp://a:b@h/", "rtsp://h/", true),
+            ("rtsp://h:8554/other", "rtsp://h:8554/other", false),
+            ("rtsp://h.example/other", "rtsp://h.example/other", false),
+            ("rtsp://h@evil.example/", "rtsp://evil.example/", false),
+            ("//evil.example/", "rtsp://evil.example/", false),
+            ("rtsp://u:p@[::1]/", "rtsp://[::1]/", false),
+        ] {
+            let to = here.with_location(location).unwrap();
+            assert_eq!(to.request_url().as_str(), there, "{location}");
+            assert_eq!(to.credentials().is_some(), credentials, "{location}");
+            assert_eq!(to.option("transport"), Some("udp"), "{location}");
+        }
+        for bad in ["rtsp:///x", "rtsp://h/\r\nX: y", "rtsp://h/a b", "demo:"] {
+            let error = here.with_location(bad).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{bad:?}");
+        }
     }
 
     #[test]

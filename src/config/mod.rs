@@ -93,6 +93,15 @@ impl Listen {
         }
     }
 
+    /// The same place with the port that was found for it.
+    #[must_use]
+    pub fn with_port(self, port: u16) -> Self {
+        match self {
+            Self::Everywhere(_) => Self::Everywhere(port),
+            Self::At(address) => Self::At(SocketAddr::new(address.ip(), port)),
+        }
+    }
+
     /// Whether the two cannot both be had.
     fn collides_with(self, other: Self) -> bool {
         let same_address = match (self, other) {

@@ -2,6 +2,7 @@
 //!
 //! To add one: write `source/<name>.rs` with a `KIND`, add it to [`KINDS`].
 
+pub mod confinement;
 pub mod pattern;
 pub mod rtsp;
 pub mod supervise;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
+pub use self::confinement::Confinement;
 use crate::{
     base::{Error, ErrorKind, SourceUrl},
     hub::Publisher,
@@ -26,9 +28,13 @@ pub struct SourceKind {
     pub name: &'static str,
     /// The URL schemes it opens, in lower case.
     pub schemes: &'static [&'static str],
-    /// Makes a source of a URL, without connecting to it.
-    pub open: fn(&SourceUrl) -> Result<Arc<dyn Source>, Error>,
+    /// Makes a source of a URL, without connecting to it. What it connects to later, the confinement
+    /// must admit.
+    pub open: fn(&SourceUrl, &Confinement) -> Opened,
 }
+
+/// A source that is not connected yet, or why there is none.
+pub type Opened = Result<Arc<dyn Source>, Error>;
 
 /// Something that produces media.
 #[async_trait]
@@ -38,14 +44,23 @@ pub trait Source: Send + Sync {
     ///
     /// # Errors
     /// `SourceRefused` when trying again would give the same; other kinds are tried again.
+    /// `PermissionDenied` for a place where it must not connect.
     async fn run(&self, out: &Publisher, stop: &CancellationToken) -> Result<(), Error>;
 }
 
-/// The source for a URL, not connected yet.
+/// The source for a URL that nobody vouches for, not connected yet; see [`open_confined`].
 ///
 /// # Errors
 /// `InvalidArgument` when no kind opens such a URL.
-pub fn open(url: &SourceUrl) -> Result<Arc<dyn Source>, Error> {
+pub fn open(url: &SourceUrl) -> Opened {
+    open_confined(url, &Confinement::default())
+}
+
+/// The source for a URL, not connected yet; it goes only where `confinement` lets it.
+///
+/// # Errors
+/// `InvalidArgument` when no kind opens such a URL.
+pub fn open_confined(url: &SourceUrl, confinement: &Confinement) -> Opened {
     let scheme = url.scheme();
     let Some(kind) = KINDS.iter().find(|kind| kind.schemes.contains(&scheme)) else {
         let known: Vec<_> = KINDS
@@ -67,7 +82,7 @@ pub fn open(url: &SourceUrl) -> Result<Arc<dyn Source>, Error> {
             ),
         ));
     };
-    (kind.open)(url)
+    (kind.open)(url, confinement)
 }
 
 #[cfg(test)]

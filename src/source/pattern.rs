@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Source, SourceKind};
+use super::{Confinement, Source, SourceKind};
 use crate::{
     base::{Error, ErrorKind, SourceUrl},
     hub::{Publisher, Tracks},
@@ -39,7 +39,7 @@ static PCMU: &[u8] = include_bytes!("../../assets/demo.pcmu");
 const TICK: Duration = Duration::from_millis(20);
 const PCMU_BLOCK: usize = 160;
 
-fn open(url: &SourceUrl) -> Result<Arc<dyn Source>, Error> {
+fn open(url: &SourceUrl, _: &Confinement) -> Result<Arc<dyn Source>, Error> {
     if !matches!(url.request_url().path(), "" | "camera") {
         return Err(Error::new(
             ErrorKind::InvalidArgument,

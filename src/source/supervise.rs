@@ -15,8 +15,8 @@ use crate::{
 /// lock an account for half an hour after five wrong passwords.
 const REFUSED_WAITS: [Duration; 2] = [Duration::from_secs(30), Duration::from_mins(5)];
 
-/// How long to wait for a camera that has nothing to show to be set otherwise; whoever comes meanwhile
-/// has perhaps just done so.
+/// How long to wait for a camera that has nothing to show to be set otherwise, and for a name to lead to
+/// where we may go; whoever comes meanwhile has perhaps just done so.
 const NOTHING_WAIT: Duration = Duration::from_secs(30);
 
 /// Runs `source` until `stop` fires. After a failure it waits and tries again; after a refusal it waits
@@ -47,10 +47,12 @@ pub async fn supervise(
             .err()
             .unwrap_or_else(|| Error::new(ErrorKind::Unavailable, "the camera ended the stream"));
         let kind = error.kind();
+        let waits_for_change =
+            matches!(kind, ErrorKind::NotAcceptable | ErrorKind::PermissionDenied);
         let wait = if kind.is_refusal() {
             refusals += 1;
             REFUSED_WAITS[usize::from(refusals > 1)]
-        } else if kind == ErrorKind::NotAcceptable {
+        } else if waits_for_change {
             NOTHING_WAIT
         } else {
             backoff.next_wait()
@@ -66,7 +68,7 @@ pub async fn supervise(
             biased;
             () = stop.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
-            () = somebody_comes(&mut wanted), if kind == ErrorKind::NotAcceptable => {}
+            () = somebody_comes(&mut wanted), if waits_for_change => {}
         }
         if kind.is_refusal() {
             tokio::select! {

@@ -3,7 +3,10 @@
 use std::{io, time::Duration};
 
 use super::{connection::Fault, session::Failure, tls};
-use crate::base::{Error, ErrorKind, SourceUrl};
+use crate::{
+    base::{Error, ErrorKind, SourceUrl},
+    source::confinement::Refusal,
+};
 
 fn unavailable(url: &SourceUrl, what: &str) -> Error {
     Error::new(ErrorKind::Unavailable, format!("camera {url}: {what}"))
@@ -53,11 +56,44 @@ pub(super) fn unknown_host(url: &SourceUrl) -> Error {
     )
 }
 
+/// No address of the host is one that may be called. Says no more than the class: what is there is
+/// nothing to whoever asks.
+pub(super) fn confined(url: &SourceUrl, refusal: Refusal) -> Error {
+    let what = match refusal {
+        Refusal::Never => "no camera is at such an address".to_owned(),
+        Refusal::LinkLocal => {
+            "this is a link-local address, and this machine is in no such network".to_owned()
+        }
+        Refusal::Ourselves => "this address is Porthole's own".to_owned(),
+        Refusal::Port => format!("port {} belongs to other services", url.port()),
+    };
+    Error::new(
+        ErrorKind::PermissionDenied,
+        format!(
+            "camera {url}: {what}, so it is not called; check the URL, or write it into the \
+             configuration file, whose cameras may be anywhere"
+        ),
+    )
+}
+
+/// It sends us where we do not go; `what` continues "it redirects".
+pub(super) fn astray(url: &SourceUrl, what: &str) -> Error {
+    unavailable(url, &format!("it redirects {what}"))
+}
+
+/// What went wrong at `error`'s camera, to which the one at `url` has sent us.
+pub(super) fn after_redirect(url: &SourceUrl, error: &Error) -> Error {
+    let text = format!("camera {url} redirects: {error}");
+    let kind = error.kind();
+    Error::new(kind, text).with_source(error.clone())
+}
+
 /// A request, or the stream itself, failed.
 pub(super) fn failed(url: &SourceUrl, request: &str, failure: Failure) -> Error {
     match failure {
         Failure::Status(status, reason) => answered(url, request, status, &reason),
         Failure::Answer(what) => unavailable(url, what),
+        Failure::Moved(_) => astray(url, "at a time at which that is not followed"),
         Failure::Connection(fault) => {
             let what = match &fault {
                 Fault::NotRtsp if request == "DESCRIBE" => format!(
@@ -105,9 +141,9 @@ fn answered(url: &SourceUrl, request: &str, status: u16, reason: &str) -> Error 
         }
         461 => "it refuses this transport (461); add #transport=udp to the URL, or remove it"
             .to_owned(),
-        300..=399 => {
-            format!("it redirects to another address ({status}); use that address in the URL")
-        }
+        300..=399 => format!(
+            "it redirects without saying where ({status}); look up the camera's address and path"
+        ),
         _ => format!(
             "it answered {request} with an error ({status} {reason}); check the path of the URL, \
              or restart the camera"

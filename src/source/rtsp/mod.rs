@@ -3,41 +3,38 @@
 //! `connection` frames messages over a stream of bytes, `session` speaks the protocol, `transport`
 //! and `packet` bring RTP in order, `ingest` makes frames of it.
 
+mod authentication;
+mod connect;
 mod connection;
 mod diagnose;
 mod head;
 mod ingest;
 mod packet;
+mod redirect;
 mod session;
 mod tls;
 mod tracks;
 mod transport;
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::FutureExt;
-use tokio::{
-    net::TcpStream,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use self::{
     connection::{ByteStream, Connection},
     ingest::Ingest,
+    redirect::Redirect,
     session::{Failure, Session},
     tls::Trust,
     tracks::{Chosen, control_url},
     transport::{Arrived, Route, Transport},
 };
-use super::{Source, SourceKind};
+use super::{Confinement, Source, SourceKind};
 use crate::{
-    base::{Error, ErrorKind, SourceUrl},
+    base::{Error, ErrorKind, SourceUrl, backoff::Backoff},
     hub::Publisher,
     media::sdp::Description,
 };
@@ -46,7 +43,7 @@ use crate::{
 pub const KIND: SourceKind = SourceKind {
     name: "rtsp",
     schemes: &["rtsp", "rtsps", "rtspx"],
-    open: |url| Ok(Arc::new(Rtsp::new(url)?)),
+    open: |url, confinement| Ok(Arc::new(Rtsp::new(url, confinement)?)),
 };
 
 /// From looking up the name until the first media. Home Assistant gives up after 10 s.
@@ -68,6 +65,19 @@ struct Rtsp {
     url: SourceUrl,
     transport: Transport,
     tls: Option<Trust>,
+    confinement: Confinement,
+}
+
+/// How a camera ends before it is told to.
+enum End {
+    Failed(Error),
+    Moved(Redirect),
+}
+
+impl From<Error> for End {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// The two ends of the connection to a camera.
@@ -78,7 +88,7 @@ struct Ends {
 }
 
 impl Rtsp {
-    fn new(url: &SourceUrl) -> Result<Self, Error> {
+    fn new(url: &SourceUrl, confinement: &Confinement) -> Result<Self, Error> {
         if url.host().is_empty() {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
@@ -106,28 +116,19 @@ impl Rtsp {
             url: url.clone(),
             transport,
             tls,
+            confinement: confinement.clone(),
         })
     }
 
-    /// Looks the name up once and connects to an address that was found.
+    /// Connects, and agrees on TLS if the URL wants that.
     async fn connect(&self, end: Instant) -> Result<(Session, Ends), Error> {
-        let host = self.url.host().trim_matches(['[', ']']);
-        let lookup = tokio::net::lookup_host((host, self.url.port()));
-        let addresses: Vec<SocketAddr> = match timeout(CONNECT_LIMIT, lookup).await {
-            Ok(Ok(found)) => found.collect(),
-            Ok(Err(_)) => Vec::new(),
-            Err(_) => {
-                return Err(diagnose::silent(
-                    &self.url,
-                    "the name server",
-                    CONNECT_LIMIT,
-                ));
-            }
-        };
-        if addresses.is_empty() {
-            return Err(diagnose::unknown_host(&self.url));
-        }
-        let stream = self.dial(&addresses).await?;
+        let lookup = connect::look_up(&self.url);
+        let connected = connect::connect(&self.url, &self.confinement, lookup);
+        // After redirections little time may be left.
+        let stream = timeout_at(end, connected).await.unwrap_or_else(|_| {
+            let what = "the connection";
+            Err(diagnose::silent(&self.url, what, CONNECT_LIMIT))
+        })?;
         let ends = stream
             .set_nodelay(true)
             .and_then(|()| Ok((stream.local_addr()?.ip(), stream.peer_addr()?.ip())));
@@ -151,28 +152,13 @@ impl Rtsp {
         ))
     }
 
-    /// Connects to the first of `addresses` that answers. Each has its share of the time, so that one
-    /// that leads nowhere does not keep us from the next.
-    async fn dial(&self, addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
-        let share = CONNECT_LIMIT / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
-        let mut fault = diagnose::silent(&self.url, "the connection", CONNECT_LIMIT);
-        for address in addresses {
-            match timeout(share, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(e)) => fault = diagnose::unreachable(&self.url, e),
-                Err(_) => {}
-            }
-        }
-        Err(fault)
-    }
-
     /// Describes, sets up and plays, before `end`.
     async fn open(
         &self,
         session: &mut Session,
         ends: Ends,
         end: Instant,
-    ) -> Result<(Chosen, Vec<Route>), Error> {
+    ) -> Result<(Chosen, Vec<Route>), End> {
         let described = session.describe();
         let described = self
             .step("DESCRIBE", DESCRIBE_LIMIT, end, described)
@@ -221,13 +207,20 @@ impl Rtsp {
         limit: Duration,
         end: Instant,
         work: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Error> {
+    ) -> Result<T, End> {
         let begun = Instant::now();
         let until = end.min(begun + limit);
         match timeout_at(until, work).await {
             Ok(Ok(done)) => Ok(done),
-            Ok(Err(failure)) => Err(diagnose::failed(&self.url, request, failure)),
-            Err(_) => Err(diagnose::silent(&self.url, request, until - begun)),
+            Ok(Err(failure)) => Err(self.end(request, failure, Duration::ZERO)),
+            Err(_) => Err(diagnose::silent(&self.url, request, until - begun).into()),
+        }
+    }
+
+    fn end(&self, request: &str, failure: Failure, played: Duration) -> End {
+        match failure {
+            Failure::Moved(location) => End::Moved(Redirect { location, played }),
+            failure => End::Failed(diagnose::failed(&self.url, request, failure)),
         }
     }
 
@@ -238,9 +231,10 @@ impl Rtsp {
         ends: Ends,
         out: &Publisher,
         opened_by: Instant,
-    ) -> Result<(), Error> {
+    ) -> Result<(), End> {
         let (chosen, routes) = self.open(session, ends, opened_by).await?;
         tracing::info!(tracks = %chosen, "camera connected");
+        let begun = Instant::now();
         let mut ingest = Ingest::new(chosen, out.latest());
         let mut buffer = match self.transport {
             Transport::Tcp => Vec::new(),
@@ -266,8 +260,8 @@ impl Rtsp {
                 }
                 // A packet on a channel that nobody asked for.
                 Ok(Ok(None)) => {}
-                Ok(Err(failure)) => return Err(diagnose::failed(&self.url, "media", failure)),
-                Err(_) => return Err(diagnose::silent(&self.url, waiting_for, limit)),
+                Ok(Err(failure)) => return Err(self.end("media", failure, begun.elapsed())),
+                Err(_) => return Err(diagnose::silent(&self.url, waiting_for, limit).into()),
             }
         }
     }
@@ -302,7 +296,45 @@ async fn next_packet(
 #[async_trait]
 impl Source for Rtsp {
     async fn run(&self, out: &Publisher, stop: &CancellationToken) -> Result<(), Error> {
-        let opened_by = Instant::now() + OPEN_LIMIT;
+        let mut opened_by = Instant::now() + OPEN_LIMIT;
+        let mut sent_to: Option<Self> = None;
+        let mut hops = 0;
+        loop {
+            let camera = sent_to.as_ref().unwrap_or(self);
+            let redirect = match camera.attempt(out, stop, opened_by).await {
+                Ok(()) => return Ok(()),
+                Err(End::Failed(error)) if hops == 0 => return Err(error),
+                Err(End::Failed(error)) => return Err(diagnose::after_redirect(&self.url, &error)),
+                Err(End::Moved(redirect)) => redirect,
+            };
+            if redirect.played > Duration::ZERO {
+                opened_by = Instant::now() + OPEN_LIMIT;
+            }
+            // A camera that sends its clients elsewhere now and then is not one that goes in circles.
+            hops = if redirect.played > Backoff::PROVEN {
+                1
+            } else {
+                hops + 1
+            };
+            if hops > redirect::HOPS_MAX {
+                let what = format!("more than {} times", redirect::HOPS_MAX);
+                return Err(diagnose::astray(&self.url, &what));
+            }
+            let url = redirect::follow(&camera.url, &redirect.location)?;
+            tracing::info!(from = %camera.url, to = %url, "the camera sends us elsewhere");
+            sent_to = Some(Self::new(&url, &self.confinement)?);
+        }
+    }
+}
+
+impl Rtsp {
+    /// One connection to the camera, closed at the end.
+    async fn attempt(
+        &self,
+        out: &Publisher,
+        stop: &CancellationToken,
+        opened_by: Instant,
+    ) -> Result<(), End> {
         let (mut session, ends) = tokio::select! {
             biased;
             () = stop.cancelled() => return Ok(()),

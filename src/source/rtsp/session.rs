@@ -5,14 +5,16 @@
 use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
-use http_auth::{PasswordClient, PasswordParams};
 use retina::rtsp::msg::{
     HeaderName, HeaderValue, Headers, Method, OwnedMessage, Request, Response, StatusCode,
 };
 use tokio::time::Instant;
 use url::Url;
 
-use super::connection::{Connection, Fault, Incoming};
+use super::{
+    authentication::Authentication,
+    connection::{Connection, Fault, Incoming},
+};
 use crate::base::SourceUrl;
 
 /// Packets kept that arrive before the answer to PLAY.
@@ -32,6 +34,8 @@ pub(super) enum Failure {
     Status(u16, String),
     /// Its answer lacks something.
     Answer(&'static str),
+    /// It wants to be asked elsewhere; the location as it says it.
+    Moved(String),
 }
 
 impl From<Fault> for Failure {
@@ -57,7 +61,7 @@ pub(super) struct Described {
 pub(super) struct Session {
     connection: Connection,
     source: SourceUrl,
-    authentication: Option<PasswordClient>,
+    authentication: Option<Authentication>,
     sequence: u32,
     id: Option<String>,
     early: VecDeque<Interleaved>,
@@ -73,7 +77,7 @@ struct Keepalive {
     /// The number of the request that is not answered yet.
     pending: Option<u32>,
     /// Whether the last refusal was answered with credentials.
-    retried: bool,
+    is_retried: bool,
 }
 
 impl Session {
@@ -91,7 +95,7 @@ impl Session {
                 due: None,
                 method: Method::OPTIONS,
                 pending: None,
-                retried: false,
+                is_retried: false,
             },
         }
     }
@@ -198,10 +202,16 @@ impl Session {
             if status.is_success() {
                 return Ok((response, body));
             }
+            if let Some(location) = elsewhere(&response) {
+                return Err(Failure::Moved(location));
+            }
             attempts += 1;
             let had_credentials = self.authentication.is_some();
             let challenged = status == StatusCode::UNAUTHORIZED && self.challenged(&response);
-            let stale = challenged && is_stale(&response);
+            let stale = self
+                .authentication
+                .as_ref()
+                .is_some_and(Authentication::is_stale);
             if !challenged || attempts > 2 || had_credentials && attempts > 1 && !stale {
                 let reason = response.reason_phrase.chars().take(80).collect();
                 return Err(Failure::Status(status.as_u16(), reason));
@@ -230,20 +240,11 @@ impl Session {
         if let Some(id) = &self.id {
             set(HeaderName::SESSION, id.clone());
         }
-        if let (Some(client), Some(credentials)) =
+        if let (Some(authentication), Some(credentials)) =
             (&mut self.authentication, self.source.credentials())
+            && let Some(proof) = authentication.respond(credentials, method, url.as_str())
         {
-            let response = client.respond(&PasswordParams {
-                username: credentials.user.reveal(),
-                password: credentials.password.reveal(),
-                uri: url.as_str(),
-                method: &method.to_string(),
-                // Without a body the protection of bodies (auth-int) is not chosen.
-                body: None,
-            });
-            if let Ok(response) = response {
-                set(HeaderName::AUTHORIZATION, response);
-            }
+            set(HeaderName::AUTHORIZATION, proof);
         }
         for (name, value) in extra {
             set(name.clone(), value.clone());
@@ -286,15 +287,9 @@ impl Session {
         if self.source.credentials().is_none() {
             return false;
         }
-        let Some(challenges) = response.headers.get("WWW-Authenticate") else {
-            return false;
-        };
-        // Names of algorithms are compared by their case (RFC 7616 §3.3 writes them in upper case).
-        let challenges = challenges
-            .to_string()
-            .replace("algorithm=md5", "algorithm=MD5");
-        let client = PasswordClient::builder().challenges(&challenges).build();
-        self.authentication = client.ok();
+        let challenges = response.headers.get("WWW-Authenticate");
+        self.authentication =
+            challenges.and_then(|header| Authentication::strongest(&header.to_string()));
         self.authentication.is_some()
     }
 
@@ -336,12 +331,16 @@ impl Session {
             StatusCode::SESSION_NOT_FOUND => {
                 return Err(Failure::Status(454, response.reason_phrase.clone()));
             }
-            // A new nonce; asked once, so that a changed password is not tried again and again.
-            StatusCode::UNAUTHORIZED if !self.keepalive.retried && self.challenged(response) => {
-                self.keepalive.retried = true;
-                self.keepalive.due = Some(Instant::now() + Duration::from_secs(1));
+            // A new nonce, answered at once before it is too old.
+            StatusCode::UNAUTHORIZED if !self.keepalive.is_retried && self.challenged(response) => {
+                self.keepalive.is_retried = true;
+                self.keepalive.due = Some(Instant::now());
+                return Ok(());
             }
-            status if status.is_success() => self.keepalive.retried = false,
+            // Answered in vain. A password that was changed is not tried again and again, as the
+            // camera may lock the account; a request without one is a sign of life, too.
+            StatusCode::UNAUTHORIZED => self.authentication = None,
+            status if status.is_success() => self.keepalive.is_retried = false,
             _ => {}
         }
         let public = response.headers.get("Public").map(ToString::to_string);
@@ -355,7 +354,8 @@ impl Session {
         Ok(())
     }
 
-    /// Answers a request of the camera, so that it does not wait for us.
+    /// Answers a request of the camera, so that it does not wait for us. One that sends us elsewhere
+    /// ends the session.
     async fn reply(&mut self, request: &Request) -> Result<(), Failure> {
         let mut headers = Headers::default();
         if let Some(number) = request.headers.get("CSeq") {
@@ -369,7 +369,12 @@ impl Session {
             },
             body: Bytes::new(),
         };
-        Ok(self.connection.send(&message).await?)
+        self.connection.send(&message).await?;
+        let location = request.headers.get("Location");
+        match location.filter(|_| &*request.method == "REDIRECT") {
+            Some(location) => Err(Failure::Moved(location.trim().to_owned())),
+            None => Ok(()),
+        }
     }
 }
 
@@ -387,10 +392,12 @@ fn number_of(headers: &Headers) -> Option<u32> {
     headers.get("CSeq")?.to_string().trim().parse().ok()
 }
 
-fn is_stale(response: &Response) -> bool {
-    let challenge = response.headers.get("WWW-Authenticate");
-    challenge.is_some_and(|challenge| {
-        let compact: String = challenge.to_string().to_ascii_lowercase();
-        compact.contains("stale=true") || compact.contains("stale=\"true\"")
-    })
+/// Where an answer sends us, if it does.
+fn elsewhere(response: &Response) -> Option<String> {
+    let is_redirect = matches!(
+        response.status_code.as_u16(),
+        301 | 302 | 303 | 305 | 307 | 308
+    );
+    let location = response.headers.get("Location").filter(|_| is_redirect)?;
+    Some(location.trim().to_owned())
 }

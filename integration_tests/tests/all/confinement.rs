@@ -45,6 +45,16 @@ fn free_port() -> u16 {
     address.expect("a bound socket has an address").port()
 }
 
+/// Asserts that `camera` was called once, and is told goodbye as soon as it notices.
+async fn assert_left(camera: &ScriptedCamera) {
+    assert_eq!(camera.connections(), 1);
+    eventually("the connection is closed", SOON, || async {
+        let open = camera.open_connections();
+        (open == 0).then_some(()).ok_or(format!("{open} open"))
+    })
+    .await;
+}
+
 fn with_authorization(camera: &ScriptedCamera) -> Vec<Request> {
     let mut requests = camera.requests();
     requests.retain(|request| request.header("Authorization").is_some());
@@ -59,7 +69,7 @@ async fn a_redirection_is_followed_on_a_new_connection_after_the_old_one() {
         let moved = playing().redirecting(status, camera.url("/here"));
         let first = ScriptedCamera::start(moved).await;
         offer_is(&server, &url(&first), 200).await;
-        assert_eq!((first.connections(), first.open_connections()), (1, 0));
+        assert_left(&first).await;
         let described = camera.requests_of("DESCRIBE");
         assert_eq!(described.len(), 1, "{status}");
         assert_eq!(described[0].uri, camera.url("/here"));
@@ -119,7 +129,8 @@ async fn a_camera_that_sends_us_in_circles_is_given_up() {
     let server = Server::start().await;
     let error = offer_is(&server, &url(&camera), 502).await.error();
     assert!(error.contains("redirects more than 3 times"), "{error}");
-    assert_eq!(camera.connections() % 4, 0, "{}", camera.connections());
+    // The next attempt begins at once.
+    assert!(camera.connections() >= 4, "{}", camera.connections());
 }
 
 #[tokio::test]
@@ -167,7 +178,7 @@ async fn a_camera_that_plays_can_send_us_elsewhere() {
     })
     .await;
     assert_eq!(first.requests_of("TEARDOWN").len(), 1);
-    assert_eq!((first.connections(), first.open_connections()), (1, 0));
+    assert_left(&first).await;
 }
 
 #[tokio::test]

@@ -327,7 +327,7 @@ async fn an_offer_with_a_mistake_is_told_which() {
     ask!(service, POST "/api/webrtc", offer()).is_error(400, "src");
     ask!(service, POST "/api/webrtc?dst=demo", offer()).is_error(400, "not offered");
     ask!(service, POST "/api/webrtc?src=nobody", offer()).is_error(404, "stream not found");
-    let url = format!("/api/webrtc?src=rtsp://user:{CANARY}@127.0.0.1:1/x");
+    let url = format!("/api/webrtc?src=rtsp://user:{CANARY}@127.0.0.1:2/x");
     ask!(service, POST & url, offer()).is_error(404, "stream not found");
     ask!(service, POST "/api/webrtc?src=demo", "hello").is_error(400, "");
     for (kind, body) in [
@@ -348,7 +348,7 @@ async fn an_offer_with_a_mistake_is_told_which() {
 #[actix_web::test]
 async fn a_dead_camera_is_an_error_without_its_password() {
     let service = service!("");
-    let url = quoted(&format!("rtsp://user:{CANARY}@127.0.0.1:1/x"));
+    let url = quoted(&format!("rtsp://user:{CANARY}@127.0.0.1:2/x"));
     ask!(service, PUT & format!("/api/streams?name=dead&src={url}")).is_done();
     for path in [
         "/api/frame.jpeg?src=dead".to_owned(),

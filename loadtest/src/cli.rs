@@ -144,6 +144,9 @@ pub(crate) struct Join {
     /// Viewers of cameras that nobody has watched before
     #[arg(long, default_value_t = 5)]
     pub(crate) cold: usize,
+    /// All of them come so many milliseconds before a key frame, up to a third of them more
+    #[arg(long, value_name = "MS")]
+    pub(crate) before_key: Option<f64>,
 }
 
 /// Options of `churn`.

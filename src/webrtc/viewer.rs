@@ -396,15 +396,15 @@ impl Viewer {
         }
         let lane = &mut self.lanes[place];
         match lane.feed {
-            Feed::Behind => {}
-            Feed::Closed => {
-                if entry.frame.random_access && self.estimate.admits(now) {
-                    lane.go_live(entry.first);
-                    self.wants_replay = false;
-                } else {
-                    self.status.skipped += 1;
-                }
+            // A replay ends here too: what is left of it is late, and about to be forgotten.
+            Feed::Closed | Feed::Behind
+                if entry.frame.random_access && self.estimate.admits(now) =>
+            {
+                lane.go_live(entry.first);
+                self.wants_replay = false;
             }
+            Feed::Behind => {}
+            Feed::Closed => self.status.skipped += 1,
             Feed::Live => {
                 if !self.estimate.admits(now) {
                     // Whole pictures, up to one from which a decoder can go on.

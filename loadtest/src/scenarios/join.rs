@@ -16,10 +16,15 @@ const UNSEEN: usize = 1000;
 
 pub(super) fn run(options: &Join, context: &Context) -> Report {
     // All servers are asked at the same phases of the group of pictures.
-    let phases: Vec<f64> = (0..options.warm.max(options.cold))
-        .map(|_| rand::random())
-        .collect();
     let gop = context.cameras.gop().as_secs_f64();
+    let phases: Vec<f64> = (0..options.warm.max(options.cold))
+        .map(|_| {
+            let random: f64 = rand::random();
+            options.before_key.map_or(random, |milliseconds| {
+                milliseconds * (1.0 + random / 3.0) / 1e3 / gop
+            })
+        })
+        .collect();
     let title = format!(
         "join: {} warm, {} cold, a key frame each {gop} s",
         options.warm, options.cold

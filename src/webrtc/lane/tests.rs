@@ -179,3 +179,24 @@ fn reports_of_two_lanes_agree_on_the_time_of_capture() {
     assert!(video.report(&frame(1_499), start, now).is_none());
     assert!(video.report(&frame(1_500), start, now).is_some());
 }
+
+#[test]
+fn a_replay_that_meets_the_next_key_frame_goes_on_there() {
+    let mut lane = lane(Codec::H264(None), None);
+    let mut history = History::default();
+    for n in 0..100 {
+        history.push(&picture(n * 40, n == 0, &[50]));
+    }
+    lane.start(&history);
+    let (_, early) = packets(|out| lane.send(&history, 10, out));
+    let key = history.push(&picture(4_000, true, &[50]));
+    // The group before is forgotten with it, but for the last second.
+    let (sent, _) = packets(|out| lane.send(&history, 10, out));
+    assert_eq!(sent, None);
+    lane.go_live(key.first);
+    let (sent, live) = packets(|out| lane.send(&history, 10, out));
+    assert_eq!(sent, Some(1));
+    let (last, next) = (early[9], live[0]);
+    assert_eq!(next.2, last.2.wrapping_add(1));
+    assert!((1..=4_000 * 90).contains(&next.3.wrapping_sub(last.3)));
+}

@@ -9,6 +9,8 @@ mod connection;
 mod diagnose;
 mod head;
 mod ingest;
+#[cfg(test)]
+mod mutations;
 mod packet;
 mod redirect;
 mod session;

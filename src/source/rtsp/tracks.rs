@@ -211,6 +211,7 @@ fn static_coding(format: &str) -> Option<&'static str> {
         "11" => "L16/44100",
         "14" => "MPA/90000",
         "26" => "JPEG/90000",
+        "31" => "H261/90000",
         "32" => "MPV/90000",
         "33" => "MP2T/90000",
         _ => return None,

@@ -86,10 +86,18 @@ impl Directory {
         self
     }
 
+    /// Whether `url` can be leased, as far as it tells itself.
+    ///
+    /// # Errors
+    /// Those of [`source::open_confined`].
+    pub fn check(&self, url: &SourceUrl) -> Result<(), Error> {
+        source::open_confined(url, &self.confinement).map(|_| ())
+    }
+
     /// The hub of `url`, started if it does not run. It keeps running at least as long as the lease.
     ///
     /// # Errors
-    /// `InvalidArgument` when nothing opens such a URL, `ResourceExhausted` when too many run.
+    /// Those of [`check`](Self::check), `ResourceExhausted` when too many run.
     pub fn lease(&self, url: &SourceUrl) -> Result<Lease, Error> {
         let source = source::open_confined(url, &self.confinement)?;
         let mut entries = self.inner.lock();

@@ -134,6 +134,7 @@ fn forbidden_words_stay_where_they_are_allowed() {
         ("rtc_stun::", &["src/webrtc/"]),
         ("quinn_udp::", &["src/webrtc/port/"]),
         ("retina::", &["src/source/rtsp/"]),
+        ("tungstenite::", &["src/source/rtsp/"]),
         ("tokio::spawn", &["src/main.rs"]),
         (".runtime.spawn", &["src/base/tasks.rs"]),
         (

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Error, ErrorKind, Secret, SourceUrl, source_url::SECRET_PARTS};
+use super::{Error, ErrorKind, Secret, SourceUrl, masked::SECRET_PARTS};
 
 /// What go2rtc's clients put before what a converter is to read.
 const CONVERTER: &str = "ffmpeg:";

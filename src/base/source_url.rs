@@ -7,7 +7,7 @@ use std::{
 
 use url::Url;
 
-use super::{Credentials, Error, ErrorKind, Secret};
+use super::{Credentials, Error, ErrorKind, Secret, masked::shown};
 
 /// Where media comes from: a URL whose credentials and secret query values are never printed.
 ///
@@ -30,17 +30,13 @@ struct Parts {
 /// Longest URL accepted, in bytes. Signed camera links of cloud services stay below 2 KiB.
 const URL_MAX: usize = 4096;
 
-/// Parts of query keys whose values are credentials on some camera.
-pub(super) const SECRET_PARTS: [&str; 12] = [
-    "pass", "pwd", "psw", "pw", "token", "auth", "secret", "key", "sig", "user", "usr", "login",
-];
-
 impl SourceUrl {
     /// Reads a URL as a person or a program wrote it.
     ///
     /// A password may contain unescaped `@`, `/`, `?` or `#`: the last `@` of what can be the
     /// authority ends it. What follows `#` is a list of options for us, `name=value` joined by `#`
-    /// or `&`, and is not sent to the camera.
+    /// or `&`, and is not sent to the camera. An option `rtsp` ends at the next `#` only, as it is
+    /// itself a URL.
     ///
     /// # Errors
     /// `InvalidArgument` when it is no URL, too long, or has control characters or spaces, with
@@ -72,8 +68,8 @@ impl SourceUrl {
     }
 
     /// Where `location` leads, absolute or seen from here, as a server writes it that sends its clients
-    /// elsewhere. The options stay; the credentials only at the same host and port. Others in
-    /// `location` do not count.
+    /// elsewhere. The options stay, but for `rtsp`, which is about this place; the credentials only at the
+    /// same host and port. Others in `location` do not count.
     ///
     /// # Errors
     /// `InvalidArgument` when it is no URL with a host.
@@ -84,12 +80,31 @@ impl SourceUrl {
         // Cannot fail where there is a host, without which the URL is refused.
         let _ = (url.set_username(""), url.set_password(None));
         url.set_fragment(None);
-        let elsewhere = Self::of_parts(url, None, self.0.options.clone())?;
+        let mut options = self.0.options.clone();
+        options.retain(|(name, _)| name != "rtsp");
+        let elsewhere = Self::of_parts(url, None, options.clone())?;
         if (elsewhere.host(), elsewhere.port()) != (self.host(), self.port()) {
             return Ok(elsewhere);
         }
         let credentials = self.0.credentials.clone();
-        Self::of_parts(elsewhere.0.url.clone(), credentials, self.0.options.clone())
+        Self::of_parts(elsewhere.0.url.clone(), credentials, options)
+    }
+
+    /// The same place and way, by which `stream` is asked for: the option `rtsp`.
+    ///
+    /// # Errors
+    /// None that a URL which was read already has.
+    pub fn asking_for(&self, stream: &Url) -> Result<Self, Error> {
+        let Parts {
+            url,
+            credentials,
+            options,
+            ..
+        } = &*self.0;
+        let mut options = options.clone();
+        options.retain(|(name, _)| name != "rtsp");
+        options.push(("rtsp".to_owned(), stream.to_string()));
+        Self::of_parts(url.clone(), credentials.clone(), options)
     }
 
     fn of_parts(
@@ -106,7 +121,7 @@ impl SourceUrl {
         if url.set_host(Some(&host)).is_err() {
             return Err(invalid("has a host name that cannot be read"));
         }
-        if url.port() == Some(554) {
+        if url.port() == Some(default_port(url.scheme())) {
             // Cannot fail: the URL has a host.
             let _ = url.set_port(None);
         }
@@ -164,10 +179,11 @@ impl SourceUrl {
         self.0.url.host_str().unwrap_or_default()
     }
 
-    /// The port, 554 if the URL gives none.
+    /// The port; the scheme's own if the URL gives none.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.0.url.port().unwrap_or(554)
+        let url = &self.0.url;
+        url.port().unwrap_or_else(|| default_port(url.scheme()))
     }
 
     /// The URL to request, without credentials and options.
@@ -182,7 +198,8 @@ impl SourceUrl {
         self.0.credentials.as_ref()
     }
 
-    /// The value of an option after `#`, as in `#transport=udp`.
+    /// The value of an option after `#`, as in `#transport=udp`: in lower case, but for that of
+    /// `rtsp`.
     #[must_use]
     pub fn option(&self, name: &str) -> Option<&str> {
         let (_, value) = self.0.options.iter().find(|(key, _)| key == name)?;
@@ -237,6 +254,15 @@ fn check_characters(text: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// The port of a URL that gives none. Cameras have RTSP within TLS at 554 as well.
+fn default_port(scheme: &str) -> u16 {
+    match scheme {
+        "rtsp+http" | "ws" => 80,
+        "rtsp+https" | "wss" => 443,
+        _ => 554,
+    }
+}
+
 /// Splits what follows `//` into credentials and the rest.
 fn split_credentials(after: &str) -> (Option<Credentials>, &str) {
     let authority = after.split(['/', '?', '#']).next().unwrap_or(after);
@@ -287,7 +313,7 @@ fn has_valid_port(authority: &str) -> bool {
 }
 
 /// Decodes `%XX`; a percent sign without two hex digits stays as it is.
-fn percent_decode(text: &str) -> String {
+pub(super) fn percent_decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
@@ -330,62 +356,27 @@ fn normal_escapes(url: &str) -> String {
 }
 
 fn options_of(fragment: &str) -> Vec<(String, String)> {
-    fragment
-        .split(['#', '&'])
-        .filter(|option| !option.is_empty())
-        .map(|option| option.split_once('=').unwrap_or((option, "")))
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_ascii_lowercase()))
-        .collect()
-}
-
-/// The URL for people: no credentials, secret query values masked.
-fn shown(url: &Url, has_credentials: bool) -> String {
-    let mut shown = url.clone();
-    if let Some(query) = url.query() {
-        let masked: Vec<_> = query.split_inclusive(['&', ';']).map(masked_pair).collect();
-        shown.set_query(Some(&masked.concat()));
+    let mut options = Vec::new();
+    for part in fragment.split('#') {
+        if let Some(("rtsp", url)) = part.split_once('=') {
+            // One that was encoded as a whole; the escapes of one that was not are the camera's.
+            let is_plain = url.starts_with('/') || url.contains("://");
+            let url = if is_plain {
+                url.to_owned()
+            } else {
+                percent_decode(url)
+            };
+            options.push(("rtsp".to_owned(), url));
+            continue;
+        }
+        let named = part.split('&').filter(|option| !option.is_empty());
+        options.extend(
+            named
+                .map(|option| option.split_once('=').unwrap_or((option, "")))
+                .map(|(name, value)| (name.to_ascii_lowercase(), value.to_ascii_lowercase())),
+        );
     }
-    // What looks like credentials in the path may be some: a password with unescaped `/` and `@`.
-    let path = match url.path().rfind('@') {
-        Some(at) if url.path()[..at].contains(':') => format!("/***{}", &url.path()[at..]),
-        _ => mask_path(url.path()),
-    };
-    shown.set_path(&path);
-    let text = shown.as_str();
-    if has_credentials {
-        text.replacen("://", "://***@", 1)
-    } else {
-        text.to_owned()
-    }
-}
-
-/// `key=value` and the separator after it, with the value masked if the key is of a credential.
-fn masked_pair(pair: &str) -> String {
-    let Some((key, value)) = pair.split_once('=') else {
-        return pair.to_owned();
-    };
-    let lower = percent_decode(key).to_ascii_lowercase();
-    if !SECRET_PARTS.iter().any(|part| lower.contains(part)) {
-        return pair.to_owned();
-    }
-    let end = value.find(['&', ';']).map_or("", |at| &value[at..]);
-    format!("{key}=***{end}")
-}
-
-/// Masks `password=…` in a path, where one family of cameras wants it, up to the next `_name=`.
-fn mask_path(path: &str) -> String {
-    let lower = path.to_ascii_lowercase();
-    let Some(at) = lower.find("password=") else {
-        return path.to_owned();
-    };
-    let value = at + "password=".len();
-    let rest = &path[value..];
-    let next = rest.find(['=', '/']).unwrap_or(rest.len());
-    let end = match rest[..next].rfind('_') {
-        Some(underscore) if rest[next..].starts_with('=') => underscore,
-        _ => next,
-    };
-    format!("{}***{}", &path[..value], &rest[end..])
+    options
 }
 
 #[cfg(test)]
@@ -529,6 +520,37 @@ mod tests {
             let error = here.with_location(bad).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn each_scheme_has_its_port() {
+        for (scheme, port) in [
+            ("rtsp", 554),
+            ("rtsps", 554),
+            ("rtsp+http", 80),
+            ("rtsp+https", 443),
+            ("ws", 80),
+            ("wss", 443),
+        ] {
+            let short = url(&format!("{scheme}://h/x"));
+            let long = url(&format!("{scheme}://h:{port}/x"));
+            assert_eq!((short.port(), &short), (port, &long), "{scheme}");
+            assert_eq!(url(&format!("{scheme}://h:8000/x")).port(), 8000);
+        }
+    }
+
+    #[test]
+    fn a_url_among_the_options_is_taken_as_a_whole() {
+        for text in [
+            "ws://h/w#rtsp=/Media/a?b=C&d=%20#transport=TCP",
+            "ws://h/w#transport=TCP#rtsp=/Media/a?b=C&d=%20",
+            "ws://h/w#rtsp=%2FMedia%2Fa%3Fb=C%26d=%2520#transport=TCP",
+        ] {
+            let url = url(text);
+            assert_eq!(url.option("rtsp"), Some("/Media/a?b=C&d=%20"), "{text}");
+            assert_eq!(url.option("transport"), Some("tcp"), "{text}");
+        }
+        assert_ne!(url("ws://h/w#rtsp=/a"), url("ws://h/w#rtsp=/A"));
     }
 
     #[test]

@@ -205,8 +205,8 @@ impl Registry {
     /// sources disturbs nobody.
     ///
     /// # Errors
-    /// `InvalidArgument` for a name or a source that cannot be one, `ResourceExhausted` when there are
-    /// too many.
+    /// `InvalidArgument` for a name or a source that cannot be one, `PermissionDenied` for a source that
+    /// only the configuration may have, `ResourceExhausted` when there are too many.
     pub fn put(&self, name: &str, camera: Camera) -> Result<Put, Error> {
         check_name(name)?;
         if camera.sources.len() > SOURCES_MAX {
@@ -214,7 +214,7 @@ impl Registry {
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
         for url in camera.sources.iter().filter_map(SourceText::camera) {
-            source::open(url)?;
+            self.inner.directory.check(url)?;
         }
         let put = {
             let mut entries = self.lock();

@@ -28,6 +28,9 @@ pub struct SourceKind {
     pub name: &'static str,
     /// The URL schemes it opens, in lower case.
     pub schemes: &'static [&'static str],
+    /// Those of them that only cameras of the configuration may have: what is sent to such a place first
+    /// could do something there, if it is no camera.
+    pub only_configured: &'static [&'static str],
     /// Makes a source of a URL, without connecting to it. What it connects to later, the confinement
     /// must admit.
     pub open: fn(&SourceUrl, &Confinement) -> Opened,
@@ -48,46 +51,64 @@ pub trait Source: Send + Sync {
     async fn run(&self, out: &Publisher, stop: &CancellationToken) -> Result<(), Error>;
 }
 
-/// The source for a URL that nobody vouches for, not connected yet; see [`open_confined`].
+/// The source for a URL of the configuration, not connected yet; see [`open_confined`].
 ///
 /// # Errors
 /// `InvalidArgument` when no kind opens such a URL.
 pub fn open(url: &SourceUrl) -> Opened {
-    open_confined(url, &Confinement::default())
+    (kind_of(url)?.open)(url, &Confinement::default())
 }
 
 /// The source for a URL, not connected yet; it goes only where `confinement` lets it.
 ///
 /// # Errors
-/// `InvalidArgument` when no kind opens such a URL.
+/// `InvalidArgument` when no kind opens such a URL, `PermissionDenied` when one opens it only for the
+/// configuration.
 pub fn open_confined(url: &SourceUrl, confinement: &Confinement) -> Opened {
-    let scheme = url.scheme();
-    let Some(kind) = KINDS.iter().find(|kind| kind.schemes.contains(&scheme)) else {
-        let known: Vec<_> = KINDS
-            .iter()
-            .flat_map(|kind| kind.schemes)
-            .map(|scheme| format!("{scheme}:"))
-            .collect();
-        let advice = match scheme {
-            "http" | "https" => {
-                "use the camera's rtsp:// address, which its web page or manual names"
-            }
-            _ => "use the camera's rtsp:// address",
-        };
+    let (kind, scheme) = (kind_of(url)?, url.scheme());
+    if kind.only_configured.contains(&scheme) && !confinement.trusts(url) {
         return Err(Error::new(
-            ErrorKind::InvalidArgument,
+            ErrorKind::PermissionDenied,
             format!(
-                "cannot open {scheme}:// URLs (only {}): {advice}",
-                known.join(", ")
+                "camera {url}: {scheme}:// is opened only for cameras of the configuration file; give \
+                 it a name there, or use the camera's rtsp:// address"
             ),
         ));
-    };
+    }
     (kind.open)(url, confinement)
+}
+
+fn kind_of(url: &SourceUrl) -> Result<&'static SourceKind, Error> {
+    let scheme = url.scheme();
+    KINDS
+        .iter()
+        .find(|kind| kind.schemes.contains(&scheme))
+        .ok_or_else(|| {
+            let known: Vec<_> = KINDS
+                .iter()
+                .flat_map(|kind| kind.schemes)
+                .map(|scheme| format!("{scheme}:"))
+                .collect();
+            let advice = match scheme {
+                "http" | "https" => {
+                    "use the camera's rtsp:// address, which its web page or manual names"
+                }
+                _ => "use the camera's rtsp:// address",
+            };
+            Error::new(
+                ErrorKind::InvalidArgument,
+                format!(
+                    "cannot open {scheme}:// URLs (only {}): {advice}",
+                    known.join(", ")
+                ),
+            )
+        })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Config, Layer};
 
     #[test]
     fn no_two_kinds_claim_a_scheme() {
@@ -96,6 +117,34 @@ mod tests {
         schemes.sort_unstable();
         schemes.dedup();
         assert_eq!(schemes.len(), all);
+    }
+
+    #[test]
+    fn what_could_do_something_where_no_camera_is_has_to_be_configured() {
+        let layer =
+            Layer::parse("cameras: {door: \"ws://cam/x\", gate: \"rtsp+http://u:p@cam/x\"}");
+        let config = Config::from_layers([layer.unwrap()]).unwrap();
+        let confinement = Confinement::new(&config, 8555);
+        let ask = |text: &str| open_confined(&SourceUrl::parse(text).unwrap(), &confinement);
+        for named in ["ws://cam/x", "WS://CAM:80/x", "rtsp+http://u:p@cam/x"] {
+            assert!(ask(named).is_ok(), "{named}");
+        }
+        for other in [
+            "ws://cam/y",
+            "ws://cam/x#rtsp=/y",
+            "wss://cam/x",
+            "rtsp+http://cam/x",
+            "rtsp+https://u:p@cam/x",
+        ] {
+            let error = ask(other).err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{other}");
+            assert!(error.to_string().contains("configuration file"), "{error}");
+            assert!(open(&SourceUrl::parse(other).unwrap()).is_ok(), "{other}");
+        }
+        for kind in KINDS {
+            let known = |scheme| kind.schemes.contains(scheme);
+            assert!(kind.only_configured.iter().all(known), "{}", kind.name);
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::{
 pub const KIND: SourceKind = SourceKind {
     name: "pattern",
     schemes: &["demo"],
+    only_configured: &[],
     open,
 };
 

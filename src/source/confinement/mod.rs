@@ -46,6 +46,12 @@ impl Confinement {
         }
     }
 
+    /// Whether the configuration has `url`.
+    #[must_use]
+    pub fn trusts(&self, url: &SourceUrl) -> bool {
+        self.inner.configured.contains(&url.key())
+    }
+
     /// Those of `addresses`, which belong to the host of `url`, that may be connected to.
     ///
     /// # Errors
@@ -55,7 +61,7 @@ impl Confinement {
         url: &SourceUrl,
         mut addresses: Vec<SocketAddr>,
     ) -> Result<Vec<SocketAddr>, Refusal> {
-        if self.inner.configured.contains(&url.key()) {
+        if self.trusts(url) {
             return Ok(addresses);
         }
         let own = Own {

@@ -1,4 +1,4 @@
-//! From the name of a camera to a TCP connection.
+//! From the name of a camera to its addresses, and to a TCP connection.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -19,17 +19,17 @@ pub(super) async fn look_up(url: &SourceUrl) -> io::Result<Vec<SocketAddr>> {
     Ok(found.collect())
 }
 
-/// Connects to one of the addresses that `lookup` gives for `url`, if `confinement` admits it. There is
-/// no second lookup, which could give another address than the one that was checked.
+/// Those of the addresses that `lookup` gives for `url` that `confinement` admits. All connections of
+/// one attempt go to these: another lookup could give others than those that were checked.
 ///
 /// # Errors
-/// `PermissionDenied` when it admits none of them; `Unavailable` and `DeadlineExceeded` when none
-/// answers.
-pub(super) async fn connect(
+/// `PermissionDenied` when it admits none of them; `Unavailable` and `DeadlineExceeded` when there are
+/// none.
+pub(super) async fn find(
     url: &SourceUrl,
     confinement: &Confinement,
     lookup: impl Future<Output = io::Result<Vec<SocketAddr>>>,
-) -> Result<TcpStream, Error> {
+) -> Result<Vec<SocketAddr>, Error> {
     let found = match timeout(CONNECT_LIMIT, lookup).await {
         Ok(found) => found.unwrap_or_default(),
         Err(_) => return Err(diagnose::silent(url, "the name server", CONNECT_LIMIT)),
@@ -37,15 +37,17 @@ pub(super) async fn connect(
     if found.is_empty() {
         return Err(diagnose::unknown_host(url));
     }
-    let addresses = confinement
+    confinement
         .admit(url, found)
-        .map_err(|refusal| diagnose::confined(url, refusal))?;
-    dial(url, &addresses).await
+        .map_err(|refusal| diagnose::confined(url, refusal))
 }
 
 /// Connects to the first of `addresses` that answers. Each has its share of the time, so that one that
 /// leads nowhere does not keep us from the next.
-async fn dial(url: &SourceUrl, addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
+///
+/// # Errors
+/// `Unavailable` and `DeadlineExceeded` when none answers.
+pub(super) async fn dial(url: &SourceUrl, addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
     let share: Duration = CONNECT_LIMIT / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
     let mut fault = diagnose::silent(url, "the connection", CONNECT_LIMIT);
     for address in addresses {
@@ -76,7 +78,8 @@ mod tests {
 
     async fn connect_to(found: Vec<SocketAddr>) -> Result<SocketAddr, Error> {
         let lookup = ready(Ok(found));
-        let stream = connect(&url(), &Confinement::default(), lookup).await?;
+        let addresses = find(&url(), &Confinement::default(), lookup).await?;
+        let stream = dial(&url(), &addresses).await?;
         Ok(stream.peer_addr().unwrap())
     }
 
@@ -112,7 +115,7 @@ mod tests {
     async fn a_name_that_leads_nowhere_is_told_from_a_silent_name_server() {
         let error = connect_to(Vec::new()).await.unwrap_err();
         assert!(error.to_string().contains("cannot be found"), "{error}");
-        let error = connect(&url(), &Confinement::default(), pending()).await;
+        let error = find(&url(), &Confinement::default(), pending()).await;
         let error = error.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
     }
@@ -126,7 +129,7 @@ mod tests {
             "0251.0376.0251.0376",
         ] {
             let url = SourceUrl::parse(&format!("rtsp://{spelling}/")).unwrap();
-            let error = connect(&url, &Confinement::default(), look_up(&url)).await;
+            let error = find(&url, &Confinement::default(), look_up(&url)).await;
             assert_eq!(
                 error.unwrap_err().kind(),
                 ErrorKind::PermissionDenied,

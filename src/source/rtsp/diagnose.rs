@@ -2,7 +2,9 @@
 
 use std::{io, time::Duration};
 
-use super::{connection::Fault, session::Failure, tls};
+use tokio_tungstenite::tungstenite;
+
+use super::{connection::Fault, http::Refused, session::Failure, tls};
 use crate::{
     base::{Error, ErrorKind, SourceUrl},
     source::confinement::Refusal,
@@ -12,10 +14,19 @@ fn unavailable(url: &SourceUrl, what: &str) -> Error {
     Error::new(ErrorKind::Unavailable, format!("camera {url}: {what}"))
 }
 
+/// Whether the way to the camera leads through its web server.
+fn is_web(url: &SourceUrl) -> bool {
+    !matches!(url.scheme(), "rtsp" | "rtsps" | "rtspx")
+}
+
 /// The connection could not be made.
 pub(super) fn unreachable(url: &SourceUrl, cause: io::Error) -> Error {
     let port = url.port();
     let what = match cause.kind() {
+        io::ErrorKind::ConnectionRefused if is_web(url) => format!(
+            "connection refused; nothing listens on port {port} there: check the port of the \
+             camera's web server, or use its rtsp:// address"
+        ),
         io::ErrorKind::ConnectionRefused => format!(
             "connection refused; nothing listens on port {port} there: check that RTSP is switched \
              on in the camera, and its port"
@@ -32,17 +43,131 @@ pub(super) fn unreachable(url: &SourceUrl, cause: io::Error) -> Error {
 /// TLS could not be agreed on.
 pub(super) fn insecure(url: &SourceUrl, cause: io::Error) -> Error {
     let what = match tls::certificate_fault(&cause) {
-        Some(fault) => format!(
-            "its TLS certificate is not trusted ({fault}); write rtspx:// instead of rtsps:// to \
-             accept any certificate, or the camera's IP address instead of its name"
+        Some(fault) if url.option("sha256").is_some() => format!(
+            "its TLS certificate is not the one that #sha256= names ({fault}); if you gave the \
+             camera a new one, write that"
         ),
-        None => format!(
-            "what listens on port {} speaks no TLS that is safe today; check the port, or use \
-             rtsp:// without TLS",
-            url.port()
-        ),
+        Some(fault) => {
+            let any = match url.scheme() {
+                "rtsps" => "write rtspx:// instead of rtsps:// to accept any certificate, or ",
+                _ => "write ",
+            };
+            format!(
+                "its TLS certificate is not trusted ({fault}); {any}the camera's IP address \
+                 instead of its name, or add #sha256= and the certificate's fingerprint"
+            )
+        }
+        None => {
+            let plain = match url.scheme() {
+                "rtsp+https" => "rtsp+http",
+                "wss" => "ws",
+                _ => "rtsp",
+            };
+            format!(
+                "what listens on port {} speaks no TLS that is safe today; check the port, or use \
+                 {plain}:// without TLS",
+                url.port()
+            )
+        }
     };
     unavailable(url, &what).with_source(cause)
+}
+
+/// The camera's web server answered with another status than it should.
+pub(super) fn refused(url: &SourceUrl, status: u16) -> Error {
+    let what = match status {
+        401 | 403 => return forbidden(url, status),
+        404 => {
+            let by = match url.scheme() {
+                "ws" | "wss" => {
+                    "; many have the WebSocket at /rtsp-over-websocket, and name the stream \
+                     behind it: #rtsp=/path"
+                }
+                _ => "",
+            };
+            format!(
+                "the camera's web server answered 404 at this path; check the path of the URL in \
+                 the camera's manual{by}"
+            )
+        }
+        300..=399 => format!(
+            "the camera's web server redirects to another address ({status}); use that address in \
+             the URL, often the one with TLS"
+        ),
+        503 => {
+            "the camera's web server is busy (503); close other viewers of the camera".to_owned()
+        }
+        _ => format!(
+            "the camera's web server answered {status} instead of taking RTSP; check the path of \
+             the URL, or use the camera's rtsp:// address"
+        ),
+    };
+    unavailable(url, &what)
+}
+
+/// The camera's web server has a page where the tunnel should begin.
+pub(super) fn web_page(url: &SourceUrl) -> Error {
+    unavailable(
+        url,
+        "the camera's web server has a web page at this path, and no RTSP; check the path of the \
+         URL, or use the camera's rtsp:// address",
+    )
+}
+
+/// What should be the camera's web server is none, or hung up.
+pub(super) fn no_web_server(url: &SourceUrl, cause: io::Error) -> Error {
+    let what = match cause.kind() {
+        io::ErrorKind::InvalidData => format!(
+            "what listens on {}:{} is no web server; check the port of the URL, or use the \
+             camera's rtsp:// address",
+            url.host(),
+            url.port()
+        ),
+        _ => "the camera's web server closed the connection instead of answering; check that RTSP \
+              over HTTP is switched on in the camera, or use its rtsp:// address"
+            .to_owned(),
+    };
+    unavailable(url, &what).with_source(cause)
+}
+
+/// The camera's web server did not make a WebSocket of the connection.
+pub(super) fn no_websocket(url: &SourceUrl, cause: tungstenite::Error) -> Error {
+    use tungstenite::error::ProtocolError;
+    let what = match cause {
+        tungstenite::Error::Io(e) => return no_web_server(url, e),
+        tungstenite::Error::Protocol(
+            ProtocolError::HandshakeIncomplete | ProtocolError::ResetWithoutClosingHandshake,
+        ) => return no_web_server(url, io::ErrorKind::UnexpectedEof.into()),
+        tungstenite::Error::Protocol(ProtocolError::HttparseError(_)) => {
+            return no_web_server(url, io::ErrorKind::InvalidData.into());
+        }
+        tungstenite::Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(_)) => {
+            "its WebSocket at this path is not one for RTSP; check the path of the URL"
+        }
+        _ => {
+            "its web server agreed on no WebSocket; check the path of the URL, or use the \
+             camera's rtsp:// address"
+        }
+    };
+    unavailable(url, what).with_source(cause)
+}
+
+/// A user name and a password are missing, or wrong.
+fn forbidden(url: &SourceUrl, status: u16) -> Error {
+    let what = if url.credentials().is_none() {
+        format!(
+            "it asks for a user name and password ({status}); write them in the URL: \
+             {}://user:password@{}/…",
+            url.scheme(),
+            url.host()
+        )
+    } else {
+        format!(
+            "it refused the user name or password ({status}); check both, and that this account \
+             may watch the stream"
+        )
+    };
+    Error::new(ErrorKind::SourceRefused, format!("camera {url}: {what}"))
 }
 
 /// The name of the host leads nowhere.
@@ -95,7 +220,14 @@ pub(super) fn failed(url: &SourceUrl, request: &str, failure: Failure) -> Error 
         Failure::Answer(what) => unavailable(url, what),
         Failure::Moved(_) => astray(url, "at a time at which that is not followed"),
         Failure::Connection(fault) => {
+            if let Some(Refused(status)) = web_refusal(&fault) {
+                return refused(url, *status);
+            }
             let what = match &fault {
+                Fault::NotRtsp if request == "DESCRIBE" && is_web(url) => {
+                    "what its web server passes on is not RTSP; check the path of the URL"
+                        .to_owned()
+                }
                 Fault::NotRtsp if request == "DESCRIBE" => format!(
                     "what listens on {}:{} is not RTSP; check the port of the URL (554 is usual)",
                     url.host(),
@@ -116,22 +248,21 @@ pub(super) fn failed(url: &SourceUrl, request: &str, failure: Failure) -> Error 
     }
 }
 
+/// Whether the web server in between refused, instead of the camera.
+fn web_refusal(fault: &Fault) -> Option<&Refused> {
+    let Fault::Broken(e) = fault else {
+        return None;
+    };
+    e.get_ref()?.downcast_ref()
+}
+
 fn answered(url: &SourceUrl, request: &str, status: u16, reason: &str) -> Error {
     let what = match status {
-        401 | 403 => {
-            let what = if url.credentials().is_none() {
-                format!(
-                    "it asks for a user name and password ({status}); write them in the URL: \
-                     rtsp://user:password@{}/…",
-                    url.host()
-                )
-            } else {
-                format!(
-                    "it refused the user name or password ({status}); check both, and that this \
-                     account may watch the stream"
-                )
-            };
-            return Error::new(ErrorKind::SourceRefused, format!("camera {url}: {what}"));
+        401 | 403 => return forbidden(url, status),
+        404 if matches!(url.scheme(), "ws" | "wss") => {
+            "it has no stream at this path (404 Not Found); name the stream's own path behind the \
+             URL of the WebSocket: #rtsp=/path"
+                .to_owned()
         }
         404 => "it has no stream at this path (404 Not Found); check the path of the URL in the \
                 camera's manual"

@@ -1,13 +1,17 @@
-//! `rtsp://` cameras, also inside TLS: one connection from DESCRIBE to TEARDOWN, RTP packets to frames.
+//! RTSP cameras: one session from DESCRIBE to TEARDOWN, RTP packets to frames.
 //!
-//! `connection` frames messages over a stream of bytes, `session` speaks the protocol, `transport`
-//! and `packet` bring RTP in order, `ingest` makes frames of it.
+//! `dial` connects, also inside TLS, and a `carrier` makes a stream of bytes of it, also through a web
+//! server. `connection` frames messages over that, `session` speaks the protocol, `transport` and
+//! `packet` bring RTP in order, `ingest` makes frames of it.
 
 mod authentication;
+mod carrier;
 mod connect;
 mod connection;
 mod diagnose;
+mod dial;
 mod head;
+mod http;
 mod ingest;
 #[cfg(test)]
 mod mutations;
@@ -17,6 +21,8 @@ mod session;
 mod tls;
 mod tracks;
 mod transport;
+mod tunnel;
+mod websocket;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -24,13 +30,16 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use self::{
-    connection::{ByteStream, Connection},
+    carrier::Carrier,
+    connection::Connection,
+    dial::{Dialer, Ends},
     ingest::Ingest,
     redirect::Redirect,
     session::{Failure, Session},
-    tls::Trust,
+    tls::{Fingerprint, Trust},
     tracks::{Chosen, control_url},
     transport::{Arrived, Route, Transport},
 };
@@ -41,16 +50,25 @@ use crate::{
     media::sdp::Description,
 };
 
-/// Opens `rtsp://` URLs, and with TLS `rtsps://` and `rtspx://`.
+/// Opens `rtsp://` URLs, with TLS `rtsps://` and `rtspx://`, and those of RTSP through a web server.
 pub const KIND: SourceKind = SourceKind {
     name: "rtsp",
-    schemes: &["rtsp", "rtsps", "rtspx"],
+    schemes: &[
+        "rtsp",
+        "rtsps",
+        "rtspx",
+        "rtsp+http",
+        "rtsp+https",
+        "ws",
+        "wss",
+    ],
+    only_configured: &["rtsp+http", "rtsp+https", "ws", "wss"],
     open: |url, confinement| Ok(Arc::new(Rtsp::new(url, confinement)?)),
 };
 
 /// From looking up the name until the first media. Home Assistant gives up after 10 s.
 const OPEN_LIMIT: Duration = Duration::from_secs(7);
-/// Finding the address, making the connection, and agreeing on TLS, each.
+/// Finding the address, making a connection, agreeing on TLS, and each exchange of HTTP.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 /// DESCRIBE: some cameras wake their encoder first, so it may take nearly all there is.
 const DESCRIBE_LIMIT: Duration = Duration::from_secs(6);
@@ -65,8 +83,11 @@ const DATAGRAM_MAX: usize = 64 << 10;
 
 struct Rtsp {
     url: SourceUrl,
+    /// The URL of requests.
+    wire_url: Url,
+    carrier: &'static Carrier,
     transport: Transport,
-    tls: Option<Trust>,
+    trust: Option<Trust>,
     confinement: Confinement,
 }
 
@@ -82,76 +103,77 @@ impl From<Error> for End {
     }
 }
 
-/// The two ends of the connection to a camera.
-#[derive(Debug, Clone, Copy)]
-struct Ends {
-    local: IpAddr,
-    camera: IpAddr,
-}
-
 impl Rtsp {
     fn new(url: &SourceUrl, confinement: &Confinement) -> Result<Self, Error> {
+        let invalid = |what: &str| Err(Error::new(ErrorKind::InvalidArgument, what));
         if url.host().is_empty() {
-            return Err(Error::new(
-                ErrorKind::InvalidArgument,
-                "the camera URL has no host; it should look like rtsp://host:554/path",
-            ));
+            return invalid("the camera URL has no host; it should look like rtsp://host:554/path");
         }
+        let Some(carrier) = carrier::of(url.scheme()) else {
+            return invalid("the camera URL should begin with rtsp://");
+        };
         let transport = match url.option("transport") {
             None | Some("tcp") => Transport::Tcp,
             Some("udp") => Transport::Udp,
             Some(other) => {
-                return Err(Error::new(
-                    ErrorKind::InvalidArgument,
-                    format!("unknown transport {other:?}: write #transport=tcp or #transport=udp"),
+                return invalid(&format!(
+                    "unknown transport {other:?}: write #transport=tcp or #transport=udp"
                 ));
             }
         };
-        let tls = Trust::of(url.scheme(), url.host());
-        if tls.is_some() && transport == Transport::Udp {
-            return Err(Error::new(
-                ErrorKind::InvalidArgument,
+        let pin = match url.option("sha256").map(Fingerprint::parse) {
+            Some(None) => {
+                return invalid(
+                    "#sha256= takes the SHA-256 of the camera's certificate: 64 hexadecimal \
+                     digits, with or without colons",
+                );
+            }
+            pin => pin.flatten(),
+        };
+        let trust = Trust::of(url.scheme(), url.host(), pin);
+        if trust.is_none() && pin.is_some() {
+            return invalid(
+                "#sha256= names a certificate, and this URL has no TLS; write rtsps://, \
+                 rtsp+https:// or wss://, or remove it",
+            );
+        }
+        if !carrier.is_plain && transport == Transport::Udp {
+            return invalid(
+                "a camera behind a web server sends media inside the connection; remove \
+                 #transport=udp",
+            );
+        }
+        if trust.is_some() && transport == Transport::Udp {
+            return invalid(
                 "a camera behind TLS sends media inside the connection; remove #transport=udp",
-            ));
+            );
         }
         Ok(Self {
             url: url.clone(),
+            wire_url: carrier::wire_url(url)?,
+            carrier,
             transport,
-            tls,
+            trust,
             confinement: confinement.clone(),
         })
     }
 
-    /// Connects, and agrees on TLS if the URL wants that.
+    /// Connects by the carrier of the URL.
     async fn connect(&self, end: Instant) -> Result<(Session, Ends), Error> {
-        let lookup = connect::look_up(&self.url);
-        let connected = connect::connect(&self.url, &self.confinement, lookup);
+        let found = connect::find(&self.url, &self.confinement, connect::look_up(&self.url));
         // After redirections little time may be left.
-        let stream = timeout_at(end, connected).await.unwrap_or_else(|_| {
-            let what = "the connection";
-            Err(diagnose::silent(&self.url, what, CONNECT_LIMIT))
+        let addresses = timeout_at(end, found).await.unwrap_or_else(|_| {
+            Err(diagnose::silent(
+                &self.url,
+                "the name server",
+                CONNECT_LIMIT,
+            ))
         })?;
-        let ends = stream
-            .set_nodelay(true)
-            .and_then(|()| Ok((stream.local_addr()?.ip(), stream.peer_addr()?.ip())));
-        let (local, camera) = ends.map_err(|e| diagnose::unreachable(&self.url, e))?;
-        let stream: Box<dyn ByteStream> = match self.tls {
-            None => Box::new(stream),
-            Some(trust) => {
-                let handshake = tls::secure(stream, self.url.host(), trust);
-                let until = end.min(Instant::now() + CONNECT_LIMIT);
-                match timeout_at(until, handshake).await {
-                    Ok(Ok(stream)) => Box::new(stream),
-                    Ok(Err(e)) => return Err(diagnose::insecure(&self.url, e)),
-                    Err(_) => return Err(diagnose::silent(&self.url, "TLS", CONNECT_LIMIT)),
-                }
-            }
-        };
-        let connection = Connection::new(stream);
-        Ok((
-            Session::new(connection, self.url.clone()),
-            Ends { local, camera },
-        ))
+        let mut dialer = Dialer::new(self.url.clone(), self.trust, addresses, end);
+        let link = (self.carrier.open)(&mut dialer).await?;
+        let connection = Connection::new(link.stream);
+        let session = Session::new(connection, self.url.clone(), self.wire_url.clone());
+        Ok((session, link.ends))
     }
 
     /// Describes, sets up and plays, before `end`.
@@ -174,7 +196,7 @@ impl Rtsp {
         })?;
         let url_of = |control: &str| {
             control_url(&described.base, control)
-                .or_else(|| control_url(session::wire_url(&self.url).as_str(), control))
+                .or_else(|| control_url(self.wire_url.as_str(), control))
                 .ok_or(Failure::Answer(
                     "its description names a control URL that is none",
                 ))

@@ -240,7 +240,11 @@ async fn play(bytes: Vec<u8>, step: usize) -> bool {
     let url = SourceUrl::parse("rtsp://user:secret@192.0.2.7/live").unwrap();
     let camera = Rtsp::new(&url, &Confinement::default()).unwrap();
     let tape = Tape { bytes, at: 0, step };
-    let mut session = Session::new(Connection::new(Box::new(tape)), url);
+    let mut session = Session::new(
+        Connection::new(Box::new(tape)),
+        url,
+        camera.wire_url.clone(),
+    );
     let ends = Ends {
         local: [192, 0, 2, 1].into(),
         camera: [192, 0, 2, 7].into(),

@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use super::{diagnose, session::wire_url};
+use url::Url;
+
+use super::{carrier, diagnose};
 use crate::base::{Error, SourceUrl};
 
 /// Redirections that are followed, one after the other.
@@ -20,17 +22,23 @@ pub(super) struct Redirect {
 }
 
 /// The URL that `location` means in the mouth of the camera at `from`. TLS is never given up, and
-/// credentials stay where they are; see [`SourceUrl::with_location`].
+/// credentials stay where they are; see [`SourceUrl::with_location`]. A camera behind a web server that
+/// means itself is asked the same way; for another it is left.
 ///
 /// # Errors
 /// `Unavailable` when it is not one that is followed.
 pub(super) fn follow(from: &SourceUrl, location: &str) -> Result<SourceUrl, Error> {
+    let inside = carrier::wire_url(from)?;
+    let is_carried = carrier::of(from.scheme()).is_some_and(|carrier| !carrier.is_plain);
+    if is_carried && let Some(stream) = itself(&inside, location) {
+        return from.asking_for(&stream);
+    }
     let target = |location: &str| {
         from.with_location(location)
             .map_err(|_| diagnose::astray(from, "to something that is not a URL"))
     };
     let mut to = target(location)?;
-    if is_same_place(from, &to) && wire_url(from).scheme() == to.scheme() {
+    if is_same_place(from, &to) && inside.scheme() == to.scheme() {
         // What the camera knows as rtsps may be any certificate's if its URL said so.
         let (_, rest) = to
             .request_url()
@@ -40,7 +48,8 @@ pub(super) fn follow(from: &SourceUrl, location: &str) -> Result<SourceUrl, Erro
         to = target(&format!("{}://{rest}", from.scheme()))?;
     }
     let is_allowed = match (from.scheme(), to.scheme()) {
-        ("rtsp", "rtsp" | "rtsps") | ("rtsps" | "rtspx", "rtsps") => true,
+        ("rtsp" | "rtsp+http" | "ws", "rtsp" | "rtsps")
+        | ("rtsps" | "rtspx" | "rtsp+https" | "wss", "rtsps") => true,
         ("rtspx", "rtspx") => is_same_place(from, &to),
         _ => false,
     };
@@ -55,6 +64,22 @@ pub(super) fn follow(from: &SourceUrl, location: &str) -> Result<SourceUrl, Erro
         );
         Err(diagnose::astray(from, &what))
     }
+}
+
+/// What `location` names of the camera that is known as `inside`, if it names that.
+fn itself(inside: &Url, location: &str) -> Option<Url> {
+    let mut stream = inside.join(location).ok()?;
+    let place = |url: &Url| {
+        let host = url.host_str().unwrap_or_default().to_ascii_lowercase();
+        (url.scheme().to_owned(), host, url.port().unwrap_or(554))
+    };
+    if place(&stream) != place(inside) {
+        return None;
+    }
+    stream.set_fragment(None);
+    // Cannot fail where there is a host. Credentials in a location do not count.
+    let _ = (stream.set_username(""), stream.set_password(None));
+    Some(stream)
 }
 
 fn is_same_place(one: &SourceUrl, other: &SourceUrl) -> bool {
@@ -98,10 +123,49 @@ mod tests {
             ("rtsp://h/x", "file:///etc/passwd", None),
             ("rtsp://h/x", "demo:", None),
             ("rtsp://h/x", "gopher://h:25/_MAIL", None),
+            ("rtsp://h/x", "ws://h/y", None),
+            ("rtsp://h/x", "rtsp+http://h/y", None),
+            ("rtsps://h/x", "wss://h/y", None),
+            ("ws://h/x", "rtsp://other/y", Some("rtsp://other/y")),
+            ("rtsp+http://h/x", "rtsps://h/y", Some("rtsps://h/y")),
+            ("rtsp+https://h/x", "rtsps://h/y", Some("rtsps://h/y")),
+            ("wss://h/x", "rtsps://other/y", Some("rtsps://other/y")),
+            ("wss://h/x", "rtsp://other/y", None),
+            ("rtsp+https://h/x", "rtsp://other/y", None),
+            ("rtsp+https://h/x", "rtsp+http://h/y", None),
+            ("ws://h/x", "http://h/y", None),
+            ("ws://h/x", "ws://h/y", None),
         ] {
             let found = to(from, location);
             assert_eq!(found.as_deref().ok(), there, "{location}: {found:?}");
         }
+    }
+
+    #[test]
+    fn a_camera_behind_a_web_server_that_means_itself_is_asked_the_same_way() {
+        for (from, location, stream) in [
+            ("ws://u:p@h/w#rtsp=/a", "rtsp://H/b?c", "rtsp://h/b?c"),
+            ("ws://h/w#rtsp=/a", "/b", "rtsp://h/b"),
+            ("wss://h:8443/w", "rtsp://x:y@h:8443/b", "rtsp://h:8443/b"),
+            ("rtsp+http://h/a", "rtsp://h/b", "rtsp://h/b"),
+            ("rtsp+https://u:p@h/a/b", "c", "rtsp://h/a/c"),
+            (
+                "ws://h/w#rtsp=rtsp://cam/a",
+                "rtsp://cam:554/b",
+                "rtsp://cam/b",
+            ),
+        ] {
+            let from = SourceUrl::parse(from).unwrap();
+            let to = follow(&from, location).unwrap();
+            assert_eq!(to.request_url(), from.request_url(), "{location}");
+            let asked = carrier::wire_url(&to).unwrap();
+            assert_eq!(asked.as_str(), stream, "{location}");
+            assert_eq!(to.credentials().is_some(), from.credentials().is_some());
+        }
+        let from = SourceUrl::parse("ws://u:p@h/w#rtsp=/a").unwrap();
+        let left = follow(&from, "rtsp://other/b").unwrap();
+        assert_eq!(left.option("rtsp"), None);
+        assert!(left.credentials().is_none());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use url::Url;
 use super::{
     authentication::Authentication,
     connection::{Connection, Fault, Incoming},
+    http::USER_AGENT,
 };
 use crate::base::SourceUrl;
 
@@ -61,6 +62,8 @@ pub(super) struct Described {
 pub(super) struct Session {
     connection: Connection,
     source: SourceUrl,
+    /// The URL as the camera knows it.
+    url: Url,
     authentication: Option<Authentication>,
     sequence: u32,
     id: Option<String>,
@@ -81,10 +84,11 @@ struct Keepalive {
 }
 
 impl Session {
-    pub(super) fn new(connection: Connection, source: SourceUrl) -> Self {
+    pub(super) fn new(connection: Connection, source: SourceUrl, url: Url) -> Self {
         Self {
             connection,
             source,
+            url,
             authentication: None,
             sequence: 0,
             id: None,
@@ -102,7 +106,7 @@ impl Session {
 
     /// DESCRIBE.
     pub(super) async fn describe(&mut self) -> Result<Described, Failure> {
-        let url = wire_url(&self.source);
+        let url = self.url.clone();
         let accept = [(HeaderName::ACCEPT, "application/sdp".to_owned())];
         let (response, body) = self.request(Method::DESCRIBE, &url, &accept).await?;
         let header = |name: &str| response.headers.get(name).map(ToString::to_string);
@@ -233,10 +237,7 @@ impl Session {
             }
         };
         set(HeaderName::CSEQ, self.sequence.to_string());
-        set(
-            HeaderName::USER_AGENT,
-            concat!("Porthole/", env!("CARGO_PKG_VERSION")).to_owned(),
-        );
+        set(HeaderName::USER_AGENT, USER_AGENT.to_owned());
         if let Some(id) = &self.id {
             set(HeaderName::SESSION, id.clone());
         }
@@ -376,16 +377,6 @@ impl Session {
             None => Ok(()),
         }
     }
-}
-
-/// The URL as the camera knows it: `rtspx` is ours alone.
-pub(super) fn wire_url(source: &SourceUrl) -> Url {
-    let mut url = source.request_url().clone();
-    if url.scheme() == "rtspx" {
-        // Cannot fail between two schemes of one kind.
-        let _ = url.set_scheme("rtsps");
-    }
-    url
 }
 
 fn number_of(headers: &Headers) -> Option<u32> {

@@ -1,0 +1,60 @@
+//! Camera URLs as people see them, without what must not be seen.
+
+use url::Url;
+
+use super::source_url::percent_decode;
+
+/// Parts of query keys whose values are credentials on some camera, and of options that hold some.
+pub(super) const SECRET_PARTS: [&str; 12] = [
+    "pass", "pwd", "psw", "pw", "token", "auth", "secret", "key", "sig", "user", "usr", "login",
+];
+
+/// The URL for people: no credentials, secret query values masked.
+pub(super) fn shown(url: &Url, has_credentials: bool) -> String {
+    let mut shown = url.clone();
+    if let Some(query) = url.query() {
+        let masked: Vec<_> = query.split_inclusive(['&', ';']).map(masked_pair).collect();
+        shown.set_query(Some(&masked.concat()));
+    }
+    // What looks like credentials in the path may be some: a password with unescaped `/` and `@`.
+    let path = match url.path().rfind('@') {
+        Some(at) if url.path()[..at].contains(':') => format!("/***{}", &url.path()[at..]),
+        _ => mask_path(url.path()),
+    };
+    shown.set_path(&path);
+    let text = shown.as_str();
+    if has_credentials {
+        text.replacen("://", "://***@", 1)
+    } else {
+        text.to_owned()
+    }
+}
+
+/// `key=value` and the separator after it, with the value masked if the key is of a credential.
+fn masked_pair(pair: &str) -> String {
+    let Some((key, value)) = pair.split_once('=') else {
+        return pair.to_owned();
+    };
+    let lower = percent_decode(key).to_ascii_lowercase();
+    if !SECRET_PARTS.iter().any(|part| lower.contains(part)) {
+        return pair.to_owned();
+    }
+    let end = value.find(['&', ';']).map_or("", |at| &value[at..]);
+    format!("{key}=***{end}")
+}
+
+/// Masks `password=…` in a path, where one family of cameras wants it, up to the next `_name=`.
+fn mask_path(path: &str) -> String {
+    let lower = path.to_ascii_lowercase();
+    let Some(at) = lower.find("password=") else {
+        return path.to_owned();
+    };
+    let value = at + "password=".len();
+    let rest = &path[value..];
+    let next = rest.find(['=', '/']).unwrap_or(rest.len());
+    let end = match rest[..next].rfind('_') {
+        Some(underscore) if rest[next..].starts_with('=') => underscore,
+        _ => next,
+    };
+    format!("{}***{}", &path[..value], &rest[end..])
+}

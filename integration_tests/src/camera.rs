@@ -8,6 +8,7 @@
 //! # }
 //! ```
 
+pub mod axis;
 mod clips;
 mod setup;
 pub mod tls;

@@ -7,6 +7,7 @@ mod message;
 mod script;
 #[cfg(test)]
 mod tests;
+mod web;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -23,6 +24,7 @@ pub use self::{
     media::h264_sdp,
     message::Request,
     script::{Camera, Script, Step, Until},
+    web::WebServer,
 };
 
 /// A camera on a free port of loopback, gone when dropped.

@@ -14,16 +14,21 @@ use super::Camera;
 #[derive(Debug)]
 pub struct TlsFront {
     _process: Child,
-    _certificate: TempDir,
+    certificate: TempDir,
     port: u16,
 }
 
 impl TlsFront {
-    /// Starts before `camera`, with a fresh certificate for `localhost` that it signed itself.
+    /// Starts before `camera`, as [`Self::before_port`].
+    pub async fn before(camera: &Camera) -> Self {
+        Self::before_port(camera.port()).await
+    }
+
+    /// Starts before a port of loopback, with a fresh certificate for `localhost` that it signed itself.
     ///
     /// # Panics
     /// When `openssl` or the process fails.
-    pub async fn before(camera: &Camera) -> Self {
+    pub async fn before_port(port: u16) -> Self {
         let folder = TempDir::new().expect("a temporary folder can be made");
         let (certificate, key) = (
             folder.path().join("cert.pem"),
@@ -51,7 +56,7 @@ impl TlsFront {
         let mut process = Command::new(super::PYTHON)
             .arg(crate::folder().join("tls_front.py"))
             .args([&certificate, &key])
-            .arg(camera.port().to_string())
+            .arg(port.to_string())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -61,9 +66,31 @@ impl TlsFront {
         let port = line.ok().flatten().and_then(|line| line.parse().ok());
         Self {
             _process: process,
-            _certificate: folder,
+            certificate: folder,
             port: port.expect("the front tells its port"),
         }
+    }
+
+    /// The SHA-256 of its certificate as `openssl` writes it: pairs of digits with colons between.
+    ///
+    /// # Panics
+    /// When `openssl` fails.
+    pub async fn fingerprint(&self) -> String {
+        let output = Command::new("openssl")
+            .args(["x509", "-noout", "-fingerprint", "-sha256", "-in"])
+            .arg(self.certificate.path().join("cert.pem"))
+            .output()
+            .await
+            .expect("openssl is installed");
+        let text = String::from_utf8(output.stdout).expect("openssl writes text");
+        let (_, digits) = text.trim().split_once('=').expect("openssl names it first");
+        digits.to_owned()
+    }
+
+    /// The port that takes TLS.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// The camera's URL behind TLS, by `scheme` and `host`.

@@ -3,6 +3,7 @@
 //! One program for all of them, as linking it takes longer than most of its tests.
 
 mod b_frames;
+mod carriers;
 mod confinement;
 mod connectivity;
 mod corpus;

@@ -12,10 +12,10 @@ use integration_tests::{
 const WINDOW: Duration = Duration::from_secs(20);
 
 /// A viewer of a camera, and the sound that it shall hear.
-struct Pair<'a> {
-    camera: &'a Camera,
-    viewer: Viewer,
-    sound: Option<&'a str>,
+pub(super) struct Pair<'a> {
+    pub(super) camera: &'a Camera,
+    pub(super) viewer: Viewer,
+    pub(super) sound: Option<&'a str>,
 }
 
 #[tokio::test]
@@ -128,7 +128,7 @@ async fn play_every_sound(transport: fn(Setup) -> Setup, fragment: &str, watch: 
 }
 
 /// Watches for a while and finds nothing to complain about; gives what was seen at the end.
-async fn play(pairs: &[Pair<'_>]) -> Vec<Report> {
+pub(super) async fn play(pairs: &[Pair<'_>]) -> Vec<Report> {
     for Pair { viewer, .. } in pairs {
         viewer.frames_within(Duration::from_secs(8)).await;
     }

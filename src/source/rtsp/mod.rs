@@ -376,3 +376,29 @@ impl Rtsp {
         end
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_that_do_not_fit_are_refused() {
+        let pin = "0a".repeat(32);
+        for (url, told) in [
+            ("rtsp+http://h/x#transport=udp", "remove #transport=udp"),
+            ("wss://h/x#transport=udp", "remove #transport=udp"),
+            ("rtsps://h/x#transport=udp", "remove #transport=udp"),
+            ("rtsp://h/x#transport=carrier-pigeon", "unknown transport"),
+            ("ws://h/x#rtsp=http://h/y", "#rtsp= takes a path"),
+            ("rtsps://h/x#sha256=12ab", "64 hexadecimal digits"),
+            ("rtsp+http://h/x#sha256=12ab", "64 hexadecimal digits"),
+            (&format!("ws://h/x#sha256={pin}"), "has no TLS"),
+            (&format!("rtsp://h/x#sha256={pin}"), "has no TLS"),
+        ] {
+            let source = SourceUrl::parse(url).unwrap();
+            let error = Rtsp::new(&source, &Confinement::default()).err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{url}");
+            assert!(error.to_string().contains(told), "{url}: {error}");
+        }
+    }
+}

@@ -258,7 +258,63 @@ impl ServerCertVerifier for Pinned {
 
 #[cfg(test)]
 mod tests {
+    use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
+    use tokio::net::TcpListener;
+    use tokio_rustls::{
+        TlsAcceptor,
+        rustls::{
+            ServerConfig, SupportedProtocolVersion,
+            pki_types::PrivatePkcs8KeyDer,
+            sign,
+            version::{TLS12, TLS13},
+        },
+    };
+
     use super::*;
+
+    /// Greets a camera that shows `certificate` and signs with `key`.
+    async fn greet(
+        certificate: &CertificateDer<'static>,
+        key: &KeyPair,
+        version: &'static SupportedProtocolVersion,
+        trust: Trust,
+    ) -> io::Result<()> {
+        let provider = Arc::new(provider::default_provider());
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
+        let key = provider.key_provider.load_private_key(key.into()).unwrap();
+        let shown = sign::CertifiedKey::new(vec![certificate.clone()], key);
+        let settings = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(sign::SingleCertAndKey::from(shown)));
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let camera = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            // It may be refused.
+            let _ = TlsAcceptor::from(Arc::new(settings)).accept(stream).await;
+        };
+        let ours = async {
+            let stream = TcpStream::connect(listener.local_addr()?).await?;
+            secure(stream, "cam.lan", trust).await.map(drop)
+        };
+        tokio::join!(ours, camera).0
+    }
+
+    #[tokio::test]
+    async fn who_shows_a_pinned_certificate_must_have_its_key() {
+        let make = || generate_simple_self_signed(vec!["elsewhere".to_owned()]).unwrap();
+        let CertifiedKey { cert, signing_key } = make();
+        let (certificate, other) = (cert.der(), make());
+        let pinned = Trust::Pinned(Fingerprint::of(certificate));
+        for version in [&TLS12, &TLS13] {
+            let greet = |key, trust| greet(certificate, key, version, trust);
+            assert!(greet(&signing_key, pinned).await.is_ok());
+            assert!(greet(&other.signing_key, pinned).await.is_err());
+            assert!(greet(&other.signing_key, Trust::Anyone).await.is_ok());
+            assert!(greet(&signing_key, Trust::Verified).await.is_err());
+        }
+    }
 
     #[test]
     fn addresses_are_trusted_and_names_verified_unless_the_url_says_so() {

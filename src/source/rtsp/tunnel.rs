@@ -194,7 +194,12 @@ impl AsyncWrite for Tunnel {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, DuplexStream};
+    use std::time::Duration;
+
+    use tokio::{
+        io::{AsyncReadExt, DuplexStream},
+        time::timeout,
+    };
 
     use super::*;
 
@@ -237,7 +242,7 @@ mod tests {
         tokio::join!(ours, camera);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn an_answer_to_post_matters_only_if_it_is_a_refusal() {
         let (mut refused, _camera_get, mut camera_post) = tunnel(b"");
         camera_post.write_all(b"HTTP/1.1 40").await.unwrap();
@@ -245,8 +250,9 @@ mod tests {
             tokio::task::yield_now().await;
             camera_post.write_all(b"3 No\r\n\r\n").await.unwrap();
         };
-        let (read, ()) = tokio::join!(refused.read_u8(), tell);
-        let error = read.unwrap_err();
+        let read = timeout(Duration::from_secs(1), refused.read_u8());
+        let (read, ()) = tokio::join!(read, tell);
+        let error = read.expect("a refusal is not waited out").unwrap_err();
         let status = error.get_ref().unwrap().downcast_ref::<Refused>().unwrap();
         assert_eq!(status.0, 403);
 

@@ -2,8 +2,6 @@
 
 use std::{io, time::Duration};
 
-use tokio_tungstenite::tungstenite;
-
 use super::{connection::Fault, http::Refused, session::Failure, tls};
 use crate::{
     base::{Error, ErrorKind, SourceUrl},
@@ -131,25 +129,20 @@ pub(super) fn no_web_server(url: &SourceUrl, cause: io::Error) -> Error {
 }
 
 /// The camera's web server did not make a WebSocket of the connection.
-pub(super) fn no_websocket(url: &SourceUrl, cause: tungstenite::Error) -> Error {
-    use tungstenite::error::ProtocolError;
-    let what = match cause {
-        tungstenite::Error::Io(e) => return no_web_server(url, e),
-        tungstenite::Error::Protocol(
-            ProtocolError::HandshakeIncomplete | ProtocolError::ResetWithoutClosingHandshake,
-        ) => return no_web_server(url, io::ErrorKind::UnexpectedEof.into()),
-        tungstenite::Error::Protocol(ProtocolError::HttparseError(_)) => {
-            return no_web_server(url, io::ErrorKind::InvalidData.into());
-        }
-        tungstenite::Error::Protocol(ProtocolError::SecWebSocketSubProtocolError(_)) => {
-            "its WebSocket at this path is not one for RTSP; check the path of the URL"
-        }
-        _ => {
-            "its web server agreed on no WebSocket; check the path of the URL, or use the \
-             camera's rtsp:// address"
-        }
-    };
-    unavailable(url, what).with_source(cause)
+pub(super) fn no_websocket(url: &SourceUrl) -> Error {
+    unavailable(
+        url,
+        "its web server agreed on no WebSocket; check the path of the URL, or use the camera's rtsp:// \
+         address",
+    )
+}
+
+/// It made one, for something else.
+pub(super) fn foreign_websocket(url: &SourceUrl) -> Error {
+    unavailable(
+        url,
+        "its WebSocket at this path is not one for RTSP; check the path of the URL",
+    )
 }
 
 /// A user name and a password are missing, or wrong.

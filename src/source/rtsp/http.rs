@@ -22,6 +22,10 @@ pub(super) struct Head {
     pub(super) content_type: String,
     /// What each `WWW-Authenticate` asks for.
     pub(super) challenges: Vec<String>,
+    /// `Sec-WebSocket-Accept`.
+    pub(super) accept: String,
+    /// `Sec-WebSocket-Protocol`.
+    pub(super) protocol: String,
 }
 
 /// Reads the head of an answer; what comes behind it stays in `buffer`.
@@ -72,6 +76,10 @@ impl Head {
                 head.content_type = value.to_ascii_lowercase();
             } else if name.eq_ignore_ascii_case("WWW-Authenticate") {
                 head.challenges.push(value);
+            } else if name.eq_ignore_ascii_case("Sec-WebSocket-Accept") {
+                head.accept = value;
+            } else if name.eq_ignore_ascii_case("Sec-WebSocket-Protocol") {
+                head.protocol = value;
             }
         }
         Some(head)
@@ -124,8 +132,14 @@ impl Login {
         true
     }
 
-    /// The value of `Authorization` for a request, once there was a challenge.
-    pub(super) fn authorization(&mut self, method: &str, target: &str) -> Option<String> {
+    /// The header with the login for a request; empty before there was a challenge.
+    pub(super) fn header(&mut self, method: &str, target: &str) -> String {
+        let value = self.authorization(method, target);
+        value.map_or_else(String::new, |value| format!("Authorization: {value}\r\n"))
+    }
+
+    /// The value of `Authorization`.
+    fn authorization(&mut self, method: &str, target: &str) -> Option<String> {
         let credentials = self.source.credentials()?;
         let authentication = self.authentication.as_mut()?;
         authentication.respond(credentials, method, target)
@@ -168,6 +182,7 @@ mod tests {
                 "Basic realm=\"a\"".to_owned(),
                 "Digest realm=\"b\"".to_owned(),
             ],
+            ..Head::default()
         };
         assert_eq!(head.unwrap(), expected);
         assert_eq!(&rest[..], b"$\x00");

@@ -39,7 +39,7 @@ async fn open(dialer: &mut Dialer) -> Result<Link, Error> {
         // As many letters as Apple's server wants.
         let mut cookie = format!("{:032x}", rand::random::<u128>());
         cookie.truncate(22);
-        let login_line = authorization(&mut login, "GET", target);
+        let login_line = login.header("GET", target);
         let request = format!(
             "GET {target} HTTP/1.0\r\nHost: {authority}\r\nUser-Agent: {USER_AGENT}\r\n\
              x-sessioncookie: {cookie}\r\nAccept: {TYPE}\r\n\
@@ -64,7 +64,7 @@ async fn open(dialer: &mut Dialer) -> Result<Link, Error> {
         }
     };
     let mut post = dialer.connect().await?;
-    let login_line = authorization(&mut login, "POST", target);
+    let login_line = login.header("POST", target);
     // The length is what everybody says, and means nothing; the date is as old for caches.
     let request = format!(
         "POST {target} HTTP/1.0\r\nHost: {authority}\r\nUser-Agent: {USER_AGENT}\r\n\
@@ -89,12 +89,6 @@ async fn open(dialer: &mut Dialer) -> Result<Link, Error> {
         stream: Box::new(tunnel),
         ends: get.ends,
     })
-}
-
-/// The header with the login, if there is one.
-fn authorization(login: &mut Login, method: &str, target: &str) -> String {
-    let value = login.authorization(method, target);
-    value.map_or_else(String::new, |value| format!("Authorization: {value}\r\n"))
 }
 
 /// Both requests as one stream.

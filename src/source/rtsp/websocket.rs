@@ -7,16 +7,16 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::{Sink, Stream};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_tungstenite::{
-    WebSocketStream, client_async_with_config,
+    WebSocketStream,
     tungstenite::{
         self, Message,
         error::ProtocolError,
-        handshake::client::{Request, generate_key},
-        protocol::WebSocketConfig,
+        handshake::{client::generate_key, derive_accept_key},
+        protocol::{Role, WebSocketConfig},
     },
 };
 
@@ -35,7 +35,7 @@ pub(super) const CARRIER: Carrier = Carrier {
     is_plain: false,
 };
 
-/// The subprotocol.
+/// The subprotocol. Some servers know it only if no other is named beside it.
 const PROTOCOL: &str = "rtsp.onvif.org";
 /// Largest message of the socket, in bytes: more than the largest packet and the largest message of
 /// RTSP together.
@@ -52,44 +52,53 @@ async fn open(dialer: &mut Dialer) -> Result<Link, Error> {
         .max_message_size(Some(MESSAGE_MAX))
         .max_frame_size(Some(MESSAGE_MAX));
     loop {
-        let request = request(&url, &mut login)
-            .map_err(|e| diagnose::no_websocket(&url, tungstenite::Error::HttpFormat(e)))?;
-        let Link { stream, ends } = dialer.connect().await?;
-        let upgrade = Box::pin(client_async_with_config(request, stream, Some(settings)));
-        match dialer.within("the WebSocket upgrade", upgrade).await? {
-            Ok((socket, _)) => {
-                let stream = Box::new(Messages::new(socket));
+        let key = generate_key();
+        let request = request(&url, &mut login, &key);
+        let Link { mut stream, ends } = dialer.connect().await?;
+        let mut rest = BytesMut::new();
+        let exchange = async {
+            stream.write_all(request.as_bytes()).await?;
+            stream.flush().await?;
+            http::read_head(&mut *stream, &mut rest).await
+        };
+        let head = dialer.within("the WebSocket upgrade", exchange).await?;
+        let head = head.map_err(|e| diagnose::no_web_server(&url, e))?;
+        match head.status {
+            101 if head.accept != derive_accept_key(key.as_bytes()) => {
+                return Err(diagnose::no_websocket(&url));
+            }
+            101 if !is_ours(&head.protocol) => return Err(diagnose::foreign_websocket(&url)),
+            101 => {
+                let rest = rest.to_vec();
+                let socket = WebSocketStream::from_partially_read(
+                    stream,
+                    rest,
+                    Role::Client,
+                    Some(settings),
+                );
+                let stream = Box::new(Messages::new(socket.await));
                 return Ok(Link { stream, ends });
             }
-            Err(tungstenite::Error::Http(answer)) => {
-                let status = answer.status().as_u16();
-                let asked = answer.headers().get_all("WWW-Authenticate").iter();
-                let challenges: Vec<_> = asked
-                    .map(|asked| String::from_utf8_lossy(asked.as_bytes()).into_owned())
-                    .collect();
-                if status != 401 || !login.challenged(&challenges) {
-                    return Err(diagnose::refused(&url, status));
-                }
-            }
-            Err(e) => return Err(diagnose::no_websocket(&url, e)),
+            401 if login.challenged(&head.challenges) => {}
+            200..=299 => return Err(diagnose::no_websocket(&url)),
+            status => return Err(diagnose::refused(&url, status)),
         }
     }
 }
 
-fn request(url: &SourceUrl, login: &mut Login) -> Result<Request, tungstenite::http::Error> {
-    let mut builder = Request::builder()
-        .uri(url.request_url().as_str())
-        .header("Host", http::authority(url))
-        .header("Connection", "Upgrade")
-        .header("Upgrade", "websocket")
-        .header("Sec-WebSocket-Version", "13")
-        .header("Sec-WebSocket-Key", generate_key())
-        .header("Sec-WebSocket-Protocol", PROTOCOL)
-        .header("User-Agent", USER_AGENT);
-    if let Some(value) = login.authorization("GET", http::target(url)) {
-        builder = builder.header("Authorization", value);
-    }
-    builder.body(())
+fn request(url: &SourceUrl, login: &mut Login, key: &str) -> String {
+    let (target, authority) = (http::target(url), http::authority(url));
+    let login = login.header("GET", target);
+    format!(
+        "GET {target} HTTP/1.1\r\nHost: {authority}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\
+         Sec-WebSocket-Protocol: {PROTOCOL}\r\nUser-Agent: {USER_AGENT}\r\n{login}\r\n"
+    )
+}
+
+/// Whether the subprotocol is the one that we asked for. Some servers leave it out.
+fn is_ours(protocol: &str) -> bool {
+    matches!(protocol, "" | PROTOCOL)
 }
 
 /// A socket's messages as a stream of bytes.
@@ -176,11 +185,85 @@ fn into_io(error: tungstenite::Error) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures::{SinkExt, StreamExt};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-    use tokio_tungstenite::tungstenite::protocol::Role;
+    use tokio::{
+        io::{AsyncReadExt, DuplexStream},
+        net::TcpListener,
+        time::Instant,
+    };
 
     use super::*;
+    use crate::base::ErrorKind;
+
+    /// What comes of a server that answers an upgrade with `answer`, in which `KEY` stands for what
+    /// accepts it; and what it was asked.
+    async fn upgrade(answer: &str) -> (Result<Link, Error>, String) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let url = SourceUrl::parse(&format!("ws://{address}/w?a=b")).unwrap();
+        let end = Instant::now() + Duration::from_secs(5);
+        let mut dialer = Dialer::new(url, None, vec![address], end);
+        let camera = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let head = String::from_utf8(head).unwrap();
+            let key = head.split_once("Sec-WebSocket-Key: ").unwrap().1;
+            let key = derive_accept_key(key.lines().next().unwrap().as_bytes());
+            let mut answer = answer.replace("KEY", &key).into_bytes();
+            // The beginning of what is said may come with the answer.
+            answer.extend_from_slice(b"\x82\x04RTSP");
+            stream.write_all(&answer).await.unwrap();
+            (head, stream)
+        };
+        let (link, (head, _stream)) = tokio::join!(open(&mut dialer), camera);
+        (link, head)
+    }
+
+    #[tokio::test]
+    async fn a_subprotocol_that_is_left_out_does_not_matter() {
+        let agreed = "HTTP/1.1 101 Switching\r\nsec-websocket-accept: KEY\r\n";
+        for chosen in ["", "sec-websocket-protocol: rtsp.onvif.org\r\n"] {
+            let (link, asked) = upgrade(&format!("{agreed}{chosen}\r\n")).await;
+            let mut said = [0; 4];
+            let mut stream = link.unwrap().stream;
+            stream.read_exact(&mut said).await.unwrap();
+            assert_eq!(&said, b"RTSP", "{chosen}");
+            assert!(asked.starts_with("GET /w?a=b HTTP/1.1\r\n"), "{asked}");
+            for line in [
+                "Connection: Upgrade",
+                "Upgrade: websocket",
+                "Sec-WebSocket-Protocol: rtsp.onvif.org",
+            ] {
+                // Letter by letter, as MediaMTX compares them.
+                assert!(asked.lines().any(|asked| asked == line), "{asked}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_websocket_for_rtsp_is_told() {
+        for (answer, told) in [
+            (
+                "HTTP/1.1 101 Switching\r\nSec-WebSocket-Accept: KEY\r\n\
+                 Sec-WebSocket-Protocol: chat\r\n\r\n",
+                "not one for RTSP",
+            ),
+            (
+                "HTTP/1.1 101 Switching\r\nSec-WebSocket-Accept: x\r\n\r\n",
+                "agreed on no WebSocket",
+            ),
+            ("HTTP/1.1 200 OK\r\n\r\n", "agreed on no WebSocket"),
+        ] {
+            let error = upgrade(answer).await.0.err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+            assert!(error.to_string().contains(told), "{error}");
+        }
+    }
 
     async fn pair() -> (Messages<DuplexStream>, WebSocketStream<DuplexStream>) {
         let (ours, camera) = tokio::io::duplex(1 << 20);

@@ -135,6 +135,12 @@ impl Assembler {
         self.profile_level
     }
 
+    /// The parameter sets as last seen.
+    #[must_use]
+    pub fn parameter_sets(&self) -> &ParameterSets {
+        &self.sets
+    }
+
     /// Takes the next packet and hands the pictures that it completes to `emit`: none, one or two.
     pub fn push(&mut self, packet: Packet, emit: &mut impl FnMut(AccessUnit)) {
         if packet.lost > 0 {

@@ -10,6 +10,7 @@ use bytes::{Buf, Bytes};
 use jpeg_encoder::{Encoder, ImageBuffer, JpegColorType, SamplingFactor};
 use openh264::{decoder::Decoder, formats::YUVSource};
 
+pub use self::sps::picture_size;
 use self::{input::Input, sps::Format};
 use super::Frame;
 use crate::base::{Error, ErrorKind};

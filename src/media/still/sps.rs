@@ -49,6 +49,18 @@ pub(super) enum Order {
 /// Profiles whose sets tell the chroma format and may carry scaling matrices (H.264 §7.3.2.1.1).
 const HIGH_PROFILES: [u8; 13] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135];
 
+/// Width and height in pixels that a sequence parameter set NAL unit tells; none where it cannot be
+/// read without doubt.
+#[must_use]
+pub fn picture_size(sps: &[u8]) -> Option<[u64; 2]> {
+    let format = (NalType::of(sps)? == NalType::SPS).then(|| Format::of_sps(sps))??;
+    // Fields have half the lines of their picture.
+    let whole = |[width, height]: [u64; 2]| [width, height << u32::from(format.interlaced)];
+    let uncropped = format.macroblocks.map(|blocks| blocks * 16);
+    // What is cropped counts in other units where there is more colour.
+    (format.chroma == 1 || format.size == uncropped).then(|| whole(format.size))
+}
+
 impl Format {
     /// Of a sequence parameter set NAL unit. None unless it can be read without doubt up to where its
     /// usability information begins, and leaves something to be seen.

@@ -52,6 +52,18 @@ impl Confinement {
         self.inner.configured.contains(&url.key())
     }
 
+    /// Lets the camera at `url` be anywhere: whoever runs this program has named it.
+    #[must_use]
+    pub fn of_operator(url: &SourceUrl) -> Self {
+        let inner = Inner {
+            configured: HashSet::from([url.key()]),
+            ports: Vec::new(),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
     /// Those of `addresses`, which belong to the host of `url`, that may be connected to.
     ///
     /// # Errors

@@ -85,6 +85,23 @@ impl Authentication {
     }
 }
 
+/// The ways to prove a password that `header` offers, as people name them: `Digest SHA-256`, `Basic`.
+pub(super) fn schemes(header: &str) -> Vec<String> {
+    let name = |challenge: Challenge<'_>| {
+        let Challenge { scheme, parameters } = challenge;
+        let algorithm = parameters.iter().find(|(name, _)| *name == "algorithm");
+        let algorithm = algorithm.map(|(_, value)| value.to_ascii_uppercase());
+        if scheme.eq_ignore_ascii_case("digest") {
+            format!("Digest {}", algorithm.as_deref().unwrap_or("MD5"))
+        } else {
+            scheme.to_owned()
+        }
+    };
+    let mut schemes: Vec<_> = split(header).into_iter().map(name).collect();
+    schemes.dedup();
+    schemes
+}
+
 /// A challenge with its parameters, values without quotes.
 struct Challenge<'a> {
     scheme: &'a str,
@@ -233,6 +250,13 @@ mod tests {
         assert_eq!(respond("Negotiate"), None);
         assert_eq!(respond(""), None);
         assert_eq!(respond("Digest realm=\"no nonce\""), None);
+    }
+
+    #[test]
+    fn schemes_are_named_with_their_algorithm() {
+        let header = "digest realm=\"a\", nonce=\"n\", algorithm=sha-256, Digest realm=\"a\", \
+                      nonce=\"n\", Basic realm=\"a\"";
+        assert_eq!(schemes(header), ["Digest SHA-256", "Digest MD5", "Basic"]);
     }
 
     #[test]

@@ -206,6 +206,11 @@ pub(super) fn after_redirect(url: &SourceUrl, error: &Error) -> Error {
     Error::new(kind, text).with_source(error.clone())
 }
 
+/// It describes nothing that browsers play; `what` says why.
+pub(super) fn unplayable(url: &SourceUrl, what: &str) -> Error {
+    Error::new(ErrorKind::NotAcceptable, format!("camera {url}: {what}"))
+}
+
 /// A request, or the stream itself, failed.
 pub(super) fn failed(url: &SourceUrl, request: &str, failure: Failure) -> Error {
     match failure {

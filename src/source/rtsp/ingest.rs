@@ -212,7 +212,7 @@ impl Ingest {
 }
 
 /// What people are told of pictures that are left out.
-fn without_b_frames(seen: Reordered) -> String {
+pub(super) fn without_b_frames(seen: Reordered) -> String {
     let Reordered {
         pictures,
         left_out,

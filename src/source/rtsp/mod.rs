@@ -13,6 +13,7 @@ mod dial;
 mod head;
 mod http;
 mod ingest;
+pub mod inspect;
 #[cfg(test)]
 mod mutations;
 mod packet;
@@ -188,29 +189,43 @@ impl Rtsp {
             .step("DESCRIBE", DESCRIBE_LIMIT, end, described)
             .await?;
         let description = Description::parse(&described.sdp);
-        let chosen = Chosen::from(&description).map_err(|what| {
-            Error::new(
-                ErrorKind::NotAcceptable,
-                format!("camera {}: {what}", self.url),
-            )
-        })?;
+        let chosen =
+            Chosen::from(&description).map_err(|what| diagnose::unplayable(&self.url, &what))?;
+        let controls: Vec<_> = chosen.tracks.iter().map(|t| t.control.as_str()).collect();
+        let aggregate = description.session.get("control").unwrap_or_default();
+        let routes = self
+            .set_up(session, ends, end, &described.base, aggregate, &controls)
+            .await?;
+        Ok((chosen, routes))
+    }
+
+    /// Sets up the tracks at `controls`, which are relative to `base` as `aggregate` is, and plays them.
+    async fn set_up(
+        &self,
+        session: &mut Session,
+        ends: Ends,
+        end: Instant,
+        base: &str,
+        aggregate: &str,
+        controls: &[&str],
+    ) -> Result<Vec<Route>, End> {
         let url_of = |control: &str| {
-            control_url(&described.base, control)
+            control_url(base, control)
                 .or_else(|| control_url(self.wire_url.as_str(), control))
                 .ok_or(Failure::Answer(
                     "its description names a control URL that is none",
                 ))
                 .map_err(|failure| diagnose::failed(&self.url, "DESCRIBE", failure))
         };
-        let aggregate = url_of(description.session.get("control").unwrap_or_default())?;
+        let aggregate = url_of(aggregate)?;
         session.set_aggregate(aggregate.clone());
         let mut routes = Vec::new();
-        for (track, index) in chosen.tracks.iter().zip(0..) {
+        for (control, index) in controls.iter().zip(0..) {
             let opened = Route::open(self.transport, index, ends.local).await;
             let (mut route, header) = opened.map_err(|e| {
                 Error::new(ErrorKind::ResourceExhausted, "no UDP ports for a camera").with_source(e)
             })?;
-            let control = url_of(&track.control)?;
+            let control = url_of(control)?;
             let setup = session.setup(&control, header);
             let chosen = self.step("SETUP", REQUEST_LIMIT, end, setup).await?;
             route
@@ -221,7 +236,7 @@ impl Rtsp {
         }
         self.step("PLAY", REQUEST_LIMIT, end, session.play(aggregate))
             .await?;
-        Ok((chosen, routes))
+        Ok(routes)
     }
 
     /// One step of the opening with its deadline, the result in words for people.

@@ -59,6 +59,24 @@ pub(super) struct Described {
     pub(super) base: String,
 }
 
+/// What a camera tells of itself in whatever it answers.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Heard {
+    /// The `Server` header.
+    pub(super) server: Option<String>,
+    /// The challenges of the first answer that asked for a password.
+    pub(super) challenges: Option<String>,
+}
+
+impl Heard {
+    fn note(&mut self, response: &Response) {
+        let header = |name: &str| response.headers.get(name).map(ToString::to_string);
+        self.server = self.server.take().or_else(|| header("Server"));
+        let challenges = || header("WWW-Authenticate");
+        self.challenges = self.challenges.take().or_else(challenges);
+    }
+}
+
 pub(super) struct Session {
     connection: Connection,
     source: SourceUrl,
@@ -71,6 +89,7 @@ pub(super) struct Session {
     /// The URL that PLAY and TEARDOWN are about.
     aggregate: Option<Url>,
     keepalive: Keepalive,
+    heard: Heard,
 }
 
 struct Keepalive {
@@ -101,14 +120,32 @@ impl Session {
                 pending: None,
                 is_retried: false,
             },
+            heard: Heard::default(),
         }
+    }
+
+    /// What the camera has told of itself until now.
+    pub(super) fn heard(&self) -> &Heard {
+        &self.heard
     }
 
     /// DESCRIBE.
     pub(super) async fn describe(&mut self) -> Result<Described, Failure> {
+        self.describe_requiring(None).await
+    }
+
+    /// DESCRIBE to a camera that must know this feature ([RFC 2326 §12.32]), or say that it does not.
+    ///
+    /// [RFC 2326 §12.32]: https://datatracker.ietf.org/doc/html/rfc2326#section-12.32
+    pub(super) async fn describe_requiring(
+        &mut self,
+        feature: Option<&str>,
+    ) -> Result<Described, Failure> {
         let url = self.url.clone();
-        let accept = [(HeaderName::ACCEPT, "application/sdp".to_owned())];
-        let (response, body) = self.request(Method::DESCRIBE, &url, &accept).await?;
+        let mut headers = vec![(HeaderName::ACCEPT, "application/sdp".to_owned())];
+        let require = HeaderName::from_static("Require").ok();
+        headers.extend(require.zip(feature.map(ToOwned::to_owned)));
+        let (response, body) = self.request(Method::DESCRIBE, &url, &headers).await?;
         let header = |name: &str| response.headers.get(name).map(ToString::to_string);
         let base = header("Content-Base")
             .or_else(|| header("Content-Location"))
@@ -202,6 +239,7 @@ impl Session {
         loop {
             let number = self.send(&method, url, headers).await?;
             let (response, body) = self.answer_to(number).await?;
+            self.heard.note(&response);
             let status = response.status_code;
             if status.is_success() {
                 return Ok((response, body));

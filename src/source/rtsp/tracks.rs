@@ -114,14 +114,15 @@ impl fmt::Display for Chosen {
 }
 
 /// Name, clock rate and channels of a section's first format.
-struct Coding {
-    name: String,
-    rate: u32,
-    channels: u16,
+#[derive(Debug)]
+pub(super) struct Coding {
+    pub(super) name: String,
+    pub(super) rate: u32,
+    pub(super) channels: u16,
 }
 
 impl Coding {
-    fn of(section: &MediaSection) -> Self {
+    pub(super) fn of(section: &MediaSection) -> Self {
         let format = section.formats.first().map_or("", String::as_str);
         // Some cameras write the map under another number than the format.
         let written = section.rtpmap(format).or_else(|| {
@@ -155,7 +156,7 @@ impl Coding {
     }
 
     /// The codec, if a browser can play it as it is.
-    fn codec(&self, kind: Kind, section: &MediaSection) -> Option<Codec> {
+    pub(super) fn codec(&self, kind: Kind, section: &MediaSection) -> Option<Codec> {
         let telephone = self.channels == 1 && self.rate == 8_000;
         match (kind, self.name.as_str()) {
             (Kind::Video, "H264") => {
@@ -168,7 +169,8 @@ impl Coding {
         }
     }
 
-    fn why_not(&self, kind: Kind) -> String {
+    /// Why browsers cannot play it, and what to set.
+    pub(super) fn why_not(&self, kind: Kind) -> String {
         let name = &self.name;
         match (kind, name.as_str()) {
             (Kind::Video, "H265" | "HEVC") => {

@@ -1,6 +1,7 @@
 //! How packets come: interleaved in the RTSP connection, or by UDP.
 
 use std::{
+    fmt,
     future::poll_fn,
     io,
     net::{IpAddr, SocketAddr},
@@ -20,6 +21,15 @@ pub(super) enum Transport {
     Tcp,
     /// A pair of ports for each track.
     Udp,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        })
+    }
 }
 
 /// Where the packets of a track come in.

@@ -1,0 +1,323 @@
+//! [`Meter`]: one track of a camera, counted while it plays.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use retina::rtcp::PacketRef;
+
+use super::{Measured, Picture, Seconds, Sizes};
+use crate::{
+    media::{
+        Codec,
+        h264::{Assembler, ParameterSets},
+        nal::{NalType, SliceType},
+        still::picture_size,
+    },
+    source::rtsp::{
+        ingest::without_b_frames,
+        packet::{Follower, is_rtcp},
+    },
+};
+
+/// Counts the packets of one track, and reads them if they are H.264.
+pub(super) struct Meter {
+    follower: Follower,
+    /// Ticks per second.
+    rate: u32,
+    h264: Option<H264>,
+    sizes: BTreeMap<usize, u64>,
+    packets: u64,
+    bytes: u64,
+    lost: u64,
+    /// Packets that came after their successors, or twice.
+    late: u64,
+    reports: u64,
+    times: Option<Times>,
+}
+
+/// The camera's ticks of what came.
+#[derive(Clone, Copy)]
+struct Times {
+    earliest: i64,
+    latest: i64,
+    last: i64,
+    /// Pictures, or blocks of sound.
+    units: u64,
+}
+
+struct H264 {
+    assembler: Assembler,
+    pictures: u64,
+    /// Pictures with a B slice that nevertheless come in the order in which they are shown.
+    ordered_b: u64,
+    first_key: Option<i64>,
+    last_key: Option<i64>,
+    longest: Option<i64>,
+}
+
+impl Meter {
+    pub(super) fn new(codec: Option<Codec>, rate: u32, sets: ParameterSets) -> Self {
+        let is_h264 = matches!(codec, Some(Codec::H264(_)));
+        Self {
+            follower: Follower::default(),
+            rate: rate.max(1),
+            h264: is_h264.then(|| H264 {
+                assembler: Assembler::new(sets),
+                pictures: 0,
+                ordered_b: 0,
+                first_key: None,
+                last_key: None,
+                longest: None,
+            }),
+            sizes: BTreeMap::new(),
+            packets: 0,
+            bytes: 0,
+            lost: 0,
+            late: 0,
+            reports: 0,
+            times: None,
+        }
+    }
+
+    /// Takes what came on the channel or socket for RTCP (`control`) or RTP; whether it is RTP.
+    pub(super) fn take(&mut self, control: bool, packet: &Bytes) -> bool {
+        if control || is_rtcp(packet) {
+            self.rtcp(packet);
+            return false;
+        }
+        let size = packet.len();
+        let Some(packet) = self.follower.take(packet) else {
+            self.late += 1;
+            return false;
+        };
+        *self.sizes.entry(size).or_default() += 1;
+        self.packets += 1;
+        self.bytes += size as u64;
+        self.lost += u64::from(packet.lost);
+        let time = packet.time;
+        let times = self.times.get_or_insert(Times {
+            earliest: time,
+            latest: time,
+            last: time,
+            units: 1,
+        });
+        times.units += u64::from(times.last != time);
+        times.last = time;
+        times.earliest = times.earliest.min(time);
+        times.latest = times.latest.max(time);
+        if let Some(h264) = &mut self.h264 {
+            let H264 { assembler, .. } = h264;
+            let mut units = Vec::new();
+            assembler.push(packet, &mut |unit| units.push(unit));
+            for unit in units {
+                h264.picture(unit.time, unit.random_access, &unit.nal_units);
+            }
+        }
+        true
+    }
+
+    /// Sender reports stand at the beginning of a compound packet.
+    fn rtcp(&mut self, compound: &[u8]) {
+        let first = PacketRef::parse(compound).map(|(first, _)| first.as_sender_report());
+        self.reports += u64::from(matches!(first, Ok(Ok(Some(_)))));
+    }
+
+    pub(super) fn has_report(&self) -> bool {
+        self.reports > 0
+    }
+
+    /// Whether the distance of key frames is known; true where there is none to know.
+    pub(super) fn has_interval(&self) -> bool {
+        self.h264.as_ref().is_none_or(|h264| h264.longest.is_some())
+    }
+
+    pub(super) fn measured(&self) -> Measured {
+        let interval = |ticks: i64| {
+            let ticks = i32::try_from(ticks).unwrap_or(i32::MAX);
+            Seconds(f64::from(ticks) / f64::from(self.rate))
+        };
+        let span = self.times.map(|times| times.latest - times.earliest);
+        // What lies between the first and the last has one unit less than there are.
+        let units = self.times.map_or(0, |times| times.units);
+        let steps = f64::from(u32::try_from(units).unwrap_or(u32::MAX)) - 1.0;
+        let frame_rate = span
+            .filter(|span| *span > 0)
+            .map(|span| steps / interval(span).0);
+        let bits = f64::from(u32::try_from(self.bytes * 8).unwrap_or(u32::MAX));
+        let bit_rate = frame_rate.map(|rate| (bits * rate / (steps + 1.0)).round());
+        Measured {
+            frame_rate: frame_rate.map(|rate| (rate * 100.0).round() / 100.0),
+            bit_rate,
+            packets: self.packets,
+            lost: self.lost.saturating_sub(self.late),
+            packet_bytes: self.sizes(),
+            sender_reports: self.reports,
+            picture: self
+                .h264
+                .as_ref()
+                .map(|h264| h264.seen(self.times, interval)),
+        }
+    }
+
+    fn sizes(&self) -> Option<Sizes> {
+        let mut before = 0;
+        let median = self.sizes.iter().find_map(|(size, count)| {
+            before += count;
+            (before * 2 >= self.packets).then_some(*size)
+        });
+        Some(Sizes {
+            min: *self.sizes.keys().next()?,
+            median: median?,
+            max: *self.sizes.keys().next_back()?,
+        })
+    }
+}
+
+impl H264 {
+    fn picture(&mut self, time: i64, random_access: bool, nal_units: &[Bytes]) {
+        self.pictures += 1;
+        let is_b = |nal: &Bytes| SliceType::of(nal) == Some(SliceType::B);
+        self.ordered_b += u64::from(nal_units.iter().any(is_b));
+        if !random_access {
+            return;
+        }
+        self.first_key.get_or_insert(time);
+        if let Some(last) = self.last_key.replace(time) {
+            self.longest = self.longest.max(Some(time - last));
+        }
+    }
+
+    fn seen(&self, times: Option<Times>, seconds: impl Fn(i64) -> Seconds) -> Picture {
+        let sets = self.assembler.parameter_sets();
+        let size = sets.of_type(NalType::SPS).find_map(|sps| picture_size(sps));
+        // Without two key frames only the times without one are known.
+        let gap = times.map(|times| match (self.first_key, self.last_key) {
+            (Some(first), Some(last)) => (first - times.earliest).max(times.latest - last),
+            _ => times.latest - times.earliest,
+        });
+        let reordered = self.assembler.reordered();
+        Picture {
+            profile_level: self.assembler.profile_level(),
+            size,
+            has_key_frame: self.first_key.is_some(),
+            key_frame_interval: self.longest.map(&seconds),
+            key_frame_interval_more_than: gap.filter(|_| self.longest.is_none()).map(&seconds),
+            b_frames: self.ordered_b > 0 || reordered.left_out > 0,
+            left_out: (reordered.left_out > 0).then(|| without_b_frames(reordered)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPS: [u8; 4] = [0x67, 0x42, 0xc0, 0x1f];
+
+    /// A picture of one packet: an IDR one, or with a slice of this type.
+    fn rtp(sequence: u16, time: u32, slice: &[u8]) -> Bytes {
+        let mut bytes = vec![0x80, 0xe0];
+        bytes.extend(sequence.to_be_bytes());
+        bytes.extend(time.to_be_bytes());
+        bytes.extend([0, 0, 0, 1]);
+        bytes.extend(slice);
+        bytes.into()
+    }
+
+    const IDR: &[u8] = &[0x65, 0b1000_1000, 0, 0];
+    const P: &[u8] = &[0x41, 0b1001_1000];
+    const B: &[u8] = &[0x01, 0b1001_1100];
+
+    fn meter() -> Meter {
+        let mut sets = ParameterSets::default();
+        sets.keep(&Bytes::from_static(&SPS));
+        Meter::new(Some(Codec::H264(None)), 90_000, sets)
+    }
+
+    fn measured(pictures: &[(u32, &[u8])]) -> Measured {
+        let mut meter = meter();
+        for ((time, slice), sequence) in pictures.iter().zip(0..) {
+            assert!(meter.take(false, &rtp(sequence, *time, slice)));
+        }
+        meter.measured()
+    }
+
+    #[test]
+    fn rates_and_sizes_are_those_of_the_media_not_of_the_clock() {
+        let pictures: Vec<_> = (0..26)
+            .map(|n| (n * 3600, if n % 25 == 0 { IDR } else { P }))
+            .collect();
+        let measured = measured(&pictures);
+        assert_eq!(measured.frame_rate, Some(25.0));
+        // 24 packets of 14 bytes and two of 16, of which 25 go by in a second.
+        assert_eq!(measured.bit_rate, Some(2831.0));
+        let sizes = measured.packet_bytes.unwrap();
+        assert_eq!((sizes.min, sizes.median, sizes.max), (14, 14, 16));
+        let picture = measured.picture.unwrap();
+        assert_eq!(picture.key_frame_interval, Some(Seconds(1.0)));
+        assert_eq!(picture.key_frame_interval_more_than, None);
+        assert!(!picture.b_frames);
+    }
+
+    #[test]
+    fn b_frames_are_seen_in_and_out_of_order() {
+        let reordered = [(0, IDR), (10_800, P), (3_600, B), (7_200, B), (14_400, P)];
+        let seen = measured(&reordered);
+        let picture = seen.picture.unwrap();
+        assert!(picture.b_frames);
+        assert!(picture.left_out.unwrap().contains("2 of 3 pictures"));
+        assert_eq!(seen.frame_rate, Some(25.0));
+        // In order, and others are made of it.
+        let in_order: &[u8] = &[0x41, 0b1001_1100];
+        let picture = measured(&[(0, IDR), (3_600, in_order)]).picture.unwrap();
+        assert!(picture.b_frames && picture.left_out.is_none());
+    }
+
+    #[test]
+    fn one_key_frame_tells_how_rare_they_are_at_least() {
+        let seen = measured(&[
+            (0, P),
+            (90_000, P),
+            (180_000, IDR),
+            (720_000, P),
+            (810_000, P),
+        ]);
+        let picture = seen.picture.unwrap();
+        assert!(picture.has_key_frame && picture.key_frame_interval.is_none());
+        let at_least = picture.key_frame_interval_more_than;
+        // The last picture counts from its key frame on.
+        assert_eq!(at_least, Some(Seconds(7.0)));
+        let none = measured(&[(0, P), (270_000, P)]).picture.unwrap();
+        assert!(!none.has_key_frame);
+        assert_eq!(none.key_frame_interval_more_than, Some(Seconds(3.0)));
+    }
+
+    #[test]
+    fn losses_are_counted_and_what_comes_late_after_all_is_none() {
+        let mut meter = meter();
+        for sequence in [0, 1, 4, 3, 5] {
+            meter.take(false, &rtp(sequence, 0, P));
+        }
+        let measured = meter.measured();
+        assert_eq!((measured.packets, measured.lost), (4, 1));
+        assert_eq!((measured.frame_rate, measured.bit_rate), (None, None));
+    }
+
+    #[test]
+    fn only_sender_reports_count_as_such() {
+        let mut meter = meter();
+        let mut report = vec![0x80, 200, 0, 6];
+        report.resize(28, 0);
+        let receiver = [0x80, 201, 0, 1, 0, 0, 0, 0];
+        for (packet, count) in [
+            (&receiver[..], 0),
+            (&report, 1),
+            (&[0x80, 200], 1),
+            (&[], 1),
+        ] {
+            assert!(!meter.take(true, &Bytes::copy_from_slice(packet)));
+            assert_eq!(meter.measured().sender_reports, count);
+        }
+        assert!(meter.has_report());
+    }
+}

@@ -8,7 +8,7 @@
 //! ```text
 //!              main
 //!               |
-//!              app
+//!              app - probe      the server; a look at one camera, which is all that it sees
 //!               |
 //!              http
 //!               |
@@ -39,6 +39,7 @@ pub mod directory;
 pub mod http;
 pub mod hub;
 pub mod media;
+pub mod probe;
 pub mod registry;
 pub mod session;
 pub mod signaling;

@@ -1,14 +1,24 @@
-//! The `porthole` binary: reads the configuration, runs the server until it is told to stop.
+//! The `porthole` binary: reads the configuration, runs the server until it is told to stop; or looks at one
+//! camera.
 //!
-//! Exit codes: 0 clean, 1 start failed, 2 something did not end in time, 64 bad configuration.
+//! Exit codes: 0 clean, 1 start failed, 2 something did not end in time, 64 bad configuration. Of
+//! `porthole probe`: 0 browsers play the camera, 1 they do not, 64 there is no such camera.
 
-use std::{process::ExitCode, time::Duration};
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::Parser;
 use porthole::{
     App,
-    base::{Error, ErrorKind, tracing as logs},
-    config::{Cli, Config},
+    base::{
+        Error, ErrorKind, SourceUrl,
+        tracing::{self as logs, Level},
+    },
+    config::{Cli, Command, Config, ProbeArguments},
+    probe,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -23,6 +33,9 @@ fn main() -> ExitCode {
             return ExitCode::from(if e.use_stderr() { BAD_CONFIGURATION } else { 0 });
         }
     };
+    if let Some(Command::Probe(arguments)) = &cli.command {
+        return probe(&cli, arguments);
+    }
     let config = match cli.layers().and_then(Config::from_layers) {
         Ok(config) => config,
         Err(e) => return complain(&e),
@@ -31,15 +44,9 @@ fn main() -> ExitCode {
     for note in &config.notes {
         tracing::warn!("{note}");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build();
-    let runtime = match runtime {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
-        Err(e) => {
-            let error = Error::new(ErrorKind::Internal, "cannot start the runtime");
-            return complain(&error.with_source(e));
-        }
+        Err(e) => return complain(&e),
     };
     let end = runtime.block_on(run(config));
     // A name server that does not answer holds a thread that nothing can stop.
@@ -49,6 +56,56 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::from(2),
         Err(e) => complain(&e),
     }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Error> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.enable_all().build();
+    runtime.map_err(|e| Error::new(ErrorKind::Internal, "cannot start the runtime").with_source(e))
+}
+
+/// Looks at a camera and tells what it saw.
+fn probe(cli: &Cli, arguments: &ProbeArguments) -> ExitCode {
+    logs::start(cli.log.unwrap_or(Level::Error));
+    let looked = camera(cli, &arguments.camera).and_then(|url| {
+        let mut progress = |what: &str| {
+            if !arguments.json {
+                let _ = writeln!(io::stderr(), "{what} …");
+            }
+        };
+        let runtime = runtime()?;
+        let report = runtime.block_on(probe::probe(&url, &mut progress));
+        // As for the server: a name server may still hold a thread.
+        runtime.shutdown_timeout(Duration::from_millis(100));
+        report
+    });
+    let report = match looked {
+        Ok(report) => report,
+        Err(e) => return complain(&e),
+    };
+    let text = if arguments.json {
+        serde_json::to_string_pretty(&report).unwrap_or_default() + "\n"
+    } else {
+        format!("{report}")
+    };
+    // A reader that has gone has seen enough.
+    let _ = io::stdout().write_all(text.as_bytes());
+    ExitCode::from(u8::from(!report.plays))
+}
+
+/// The camera that is called so: by its URL, or by its name in the configuration.
+fn camera(cli: &Cli, text: &str) -> Result<SourceUrl, Error> {
+    if text.contains("://") {
+        return SourceUrl::parse(text);
+    }
+    let config = cli.clone().layers().and_then(Config::from_layers)?;
+    let camera = config.cameras.get(text).map(|camera| camera.url.clone());
+    // Not repeated: a URL without its beginning may have a password.
+    let what = match cli.config {
+        Some(_) => "there is no camera of this name in the configuration; write another, or a URL",
+        None => "a name needs the file that has it (--config FILE); write that, or a URL",
+    };
+    camera.ok_or_else(|| Error::new(ErrorKind::InvalidArgument, what))
 }
 
 #[expect(

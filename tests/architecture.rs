@@ -8,7 +8,7 @@ use std::{
 /// From the top down; names on one line are siblings, which never import each other.
 const LAYERS: &[&[&str]] = &[
     &["main"],
-    &["app"],
+    &["app", "probe"],
     &["http"],
     &["signaling"],
     &["context"],

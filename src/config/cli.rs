@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Args, Parser, Subcommand};
 
 use super::Layer;
 use crate::base::{Error, tracing::Level};
@@ -14,6 +14,10 @@ use crate::base::{Error, tracing::Level};
 #[derive(Debug, Clone, Default, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Cli {
+    /// What to do instead of serving
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
     /// Where HTTP listens [default: all interfaces, port 8083]
     #[arg(long, env = "PORTHOLE_LISTEN", value_name = "ADDR:PORT")]
     pub listen: Option<String>,
@@ -32,16 +36,39 @@ pub struct Cli {
     pub media_addresses: Vec<String>,
 
     /// How much to log, to standard error [default: info]
-    #[arg(long, env = "PORTHOLE_LOG", value_name = "LEVEL")]
+    #[arg(long, env = "PORTHOLE_LOG", value_name = "LEVEL", global = true)]
     pub log: Option<Level>,
 
     /// A file of YAML or JSON with named cameras and settings; RTSPtoWebRTC's config.json works too
-    #[arg(long, env = "PORTHOLE_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "PORTHOLE_CONFIG", value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
 
     /// A folder in which cameras that clients register outlive a restart [default: they do not]
     #[arg(long, env = "PORTHOLE_DATA", value_name = "FOLDER")]
     pub data: Option<PathBuf>,
+}
+
+/// What this program does beside serving.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Look at one camera: what it sends, what browsers play of it, and what to change
+    ///
+    /// Takes 4 to 15 seconds and has at most one connection to the camera at any time. The report goes to
+    /// standard output. Exit codes: 0 browsers play the camera, 1 they do not, or it cannot be reached,
+    /// 64 there is no such camera or option.
+    Probe(ProbeArguments),
+}
+
+/// What to look at, and how to tell it.
+#[derive(Debug, Clone, Args)]
+pub struct ProbeArguments {
+    /// A camera's URL, or the name of one in the file of --config
+    #[arg(value_name = "URL|NAME")]
+    pub camera: String,
+
+    /// Report as JSON, and say nothing meanwhile
+    #[arg(long)]
+    pub json: bool,
 }
 
 impl Cli {

@@ -15,7 +15,7 @@ use std::{
 use crate::base::{Error, ErrorKind, SourceText, SourceUrl, tracing::Level};
 
 pub use access::{Auth, RtspToWeb};
-pub use cli::Cli;
+pub use cli::{Cli, Command, ProbeArguments};
 pub use file::Layer;
 pub use media::{HostPort, IceServer, IceService, IceUrl, MediaAddress, MediaListen};
 

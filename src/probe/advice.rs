@@ -1,0 +1,472 @@
+//! [`findings`]: what is wrong with a camera, and which of its settings to change. A pure function of what
+//! was found out.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+use crate::{
+    base::ErrorKind,
+    media::{Kind, h264::Profile},
+    source::rtsp::inspect::{InspectedTrack, Inspection, Measured, Picture, Trial},
+};
+
+/// Key frames that are further apart than this are told of, in seconds: who watches first waits for one,
+/// and so does everybody after a loss. Cameras are sold with one to four.
+const KEY_FRAME_INTERVAL_MAX: f64 = 4.5;
+/// Lost packets of a thousand that are told of: each costs the pictures up to the next key frame.
+const LOST_PER_THOUSAND_MAX: u64 = 1;
+
+/// Something that is wrong, as a program and as a person understand it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What it is.
+    pub code: Code,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it is and what to change.
+    pub sentence: String,
+}
+
+/// How bad a [`Finding`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    /// Browsers do not play the camera.
+    Error,
+    /// They do, but not as well as they could.
+    Warning,
+}
+
+macro_rules! codes {
+    ($($(#[doc = $text:literal])+ $name:ident = $code:literal),* $(,)?) => {
+        /// Everything that can be found to be wrong: a closed set, which `docs/probe.md` lists.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Code { $($(#[doc = $text])+ $name,)* }
+
+        impl Code {
+            /// Every one there is.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// Its name for programs; it never changes.
+            #[must_use]
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The camera asks for a user name and password.
+    PasswordMissing = "password-missing",
+    /// The camera refused the user name or password.
+    PasswordRefused = "password-refused",
+    /// The camera could not be reached, or did not do what it was asked.
+    CameraError = "camera-error",
+    /// The connection broke off while the camera was watched.
+    ConnectionLost = "connection-lost",
+    /// A track was set up, and nothing came of it.
+    NoMedia = "no-media",
+    /// The URL asks for a way of transport that does not work, and another one does.
+    TransportRefused = "transport-refused",
+    /// The camera describes no video.
+    NoVideo = "no-video",
+    /// Browsers do not play the codec of the video by WebRTC.
+    UnsupportedVideo = "unsupported-video",
+    /// Browsers do not play the codec of the sound by WebRTC.
+    UnsupportedAudio = "unsupported-audio",
+    /// Browsers do not play this H.264 profile, or the camera describes another one than it sends.
+    WrongProfile = "wrong-profile",
+    /// There are pictures that are made of later ones, which have to be left out.
+    BFrames = "b-frames",
+    /// There was no key frame.
+    NoKeyFrame = "no-key-frame",
+    /// Key frames are far apart.
+    LongKeyFrameInterval = "long-key-frame-interval",
+    /// There were no RTCP sender reports.
+    NoSenderReports = "no-sender-reports",
+    /// Packets were lost on the way.
+    PacketLoss = "packet-loss",
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.code())
+    }
+}
+
+/// What is wrong, the worst first. `has_password` says whether the URL has one.
+#[must_use]
+pub fn findings(inspection: &Inspection, has_password: bool) -> Vec<Finding> {
+    let mut found = Findings::default();
+    let measured = || {
+        inspection
+            .tracks
+            .iter()
+            .filter_map(|track| track.measured.as_ref())
+    };
+    let has_media = measured().any(|measured| measured.packets > 0);
+    if let Some(failure) = &inspection.failure {
+        let code = match failure.kind() {
+            ErrorKind::SourceRefused if has_password => Code::PasswordRefused,
+            ErrorKind::SourceRefused => Code::PasswordMissing,
+            _ if has_media => Code::ConnectionLost,
+            _ if measured().next().is_some() => Code::NoMedia,
+            _ => Code::CameraError,
+        };
+        found.error(code, failure.to_string());
+    }
+    found.transport(inspection);
+    found.tracks(&inspection.tracks);
+    for track in &inspection.tracks {
+        if let (None, Some(measured)) = (&track.unplayable, &track.measured)
+            && (has_media || inspection.failure.is_none())
+        {
+            found.measured(track, measured);
+        }
+    }
+    found
+        .0
+        .sort_by_key(|finding| finding.severity != Severity::Error);
+    found.0
+}
+
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn error(&mut self, code: Code, sentence: impl Into<String>) {
+        self.add(code, Severity::Error, sentence.into());
+    }
+
+    fn warning(&mut self, code: Code, sentence: impl Into<String>) {
+        self.add(code, Severity::Warning, sentence.into());
+    }
+
+    fn add(&mut self, code: Code, severity: Severity, sentence: String) {
+        self.0.push(Finding {
+            code,
+            severity,
+            sentence,
+        });
+    }
+
+    fn transport(&mut self, inspection: &Inspection) {
+        match (&inspection.tcp, &inspection.udp) {
+            (Trial::Fails(why), Trial::Works) if !inspection.asked_for_udp => self.error(
+                Code::TransportRefused,
+                format!(
+                    "media comes by UDP alone: add #transport=udp to the URL (over TCP: {why})"
+                ),
+            ),
+            (Trial::Works, Trial::Fails(why)) if inspection.asked_for_udp => self.error(
+                Code::TransportRefused,
+                format!(
+                    "media comes by TCP alone: remove #transport=udp from the URL (over UDP: {why})"
+                ),
+            ),
+            _ => {}
+        }
+    }
+
+    /// What the description tells.
+    fn tracks(&mut self, tracks: &[InspectedTrack]) {
+        let of = |kind| tracks.iter().filter(move |track| track.kind == kind);
+        let plays = |kind| of(kind).any(|track| track.unplayable.is_none());
+        let why_not = |kind| of(kind).find_map(|track| track.unplayable.clone());
+        if !plays(Kind::Video)
+            && let Some(why) = why_not(Kind::Video)
+        {
+            self.error(Code::UnsupportedVideo, why);
+        }
+        if !tracks.is_empty() && of(Kind::Video).next().is_none() {
+            let sentence = "the camera describes no video: switch the video of this stream on in the \
+                            camera, or use another stream of it";
+            if plays(Kind::Audio) {
+                self.warning(Code::NoVideo, sentence);
+            } else {
+                self.error(Code::NoVideo, sentence);
+            }
+        }
+        if !plays(Kind::Audio)
+            && let Some(why) = why_not(Kind::Audio)
+        {
+            self.warning(Code::UnsupportedAudio, why);
+        }
+    }
+
+    /// What came of a track that browsers can play.
+    fn measured(&mut self, track: &InspectedTrack, measured: &Measured) {
+        let kind = track.kind.name();
+        if measured.packets == 0 {
+            let sentence = format!(
+                "the camera accepted to play its {kind} and sent none: restart the camera, or switch its \
+                 {kind} off and on"
+            );
+            if track.kind == Kind::Video {
+                self.error(Code::NoMedia, sentence);
+            } else {
+                self.warning(Code::NoMedia, sentence);
+            }
+            return;
+        }
+        if let Some(picture) = &measured.picture {
+            self.picture(track, picture);
+        }
+        if measured.sender_reports == 0 {
+            self.warning(
+                Code::NoSenderReports,
+                format!(
+                    "the camera sends no RTCP sender reports with its {kind}, without which sound and \
+                     picture may drift apart: switch RTCP on in the camera, or bring its firmware up to date"
+                ),
+            );
+        }
+        let expected = measured.packets + measured.lost;
+        if measured.lost * 1000 > expected * LOST_PER_THOUSAND_MAX {
+            self.warning(
+                Code::PacketLoss,
+                format!(
+                    "{} of {expected} packets of the {kind} were lost between the camera and this machine: \
+                     check the network in between, or lower the camera's bit rate",
+                    measured.lost
+                ),
+            );
+        }
+    }
+
+    fn picture(&mut self, track: &InspectedTrack, picture: &Picture) {
+        let sent = picture.profile_level;
+        if let Some(sent) = sent.filter(|sent| sent.profile() == Profile::Other) {
+            self.error(
+                Code::WrongProfile,
+                format!(
+                    "the H.264 profile of the video ({sent}) is a professional one, with more bits or colour \
+                     than browsers decode: set it to Baseline, Main or High in the camera, with 8 bits \
+                     and 4:2:0"
+                ),
+            );
+        } else if let (Some(sent), Some(described)) = (sent, track.described_profile_level)
+            && sent.profile() != described.profile()
+        {
+            self.warning(
+                Code::WrongProfile,
+                format!(
+                    "the camera describes H.264 {} ({described}) and sends {} ({sent}): Porthole goes by what \
+                     is sent, other players may not; set the profile in the camera anew, or restart it",
+                    described.profile().name(),
+                    sent.profile().name(),
+                ),
+            );
+        }
+        if let Some(sentence) = &picture.left_out {
+            self.warning(Code::BFrames, sentence);
+        }
+        let more_than = picture.key_frame_interval_more_than;
+        let far = |at_least: &str, seconds: f64| {
+            format!(
+                "key frames are {at_least}{seconds:.0} s apart, so the first viewer waits as long for a \
+                 picture, and all do after a loss: set the key frame interval (I-frame interval, GOP) to 2 s \
+                 or less in the camera"
+            )
+        };
+        match (picture.key_frame_interval, more_than) {
+            (Some(seconds), _) if seconds.0 > KEY_FRAME_INTERVAL_MAX => {
+                self.warning(Code::LongKeyFrameInterval, far("", seconds.0));
+            }
+            (None, Some(seconds)) if !picture.has_key_frame => self.error(
+                Code::NoKeyFrame,
+                format!(
+                    "the camera sent no key frame within {:.0} s, and no picture can begin without: set the \
+                     key frame interval (I-frame interval, GOP) to 2 s or less in the camera, or restart it",
+                    seconds.0
+                ),
+            ),
+            (None, Some(seconds)) if seconds.0 > KEY_FRAME_INTERVAL_MAX => {
+                self.warning(Code::LongKeyFrameInterval, far("more than ", seconds.0.floor()));
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{base::Error, source::rtsp::inspect::Seconds};
+
+    fn video() -> InspectedTrack {
+        InspectedTrack {
+            kind: Kind::Video,
+            codec: "H264".to_owned(),
+            clock_rate: 90_000,
+            channels: 1,
+            unplayable: None,
+            described_profile_level: "42e01f".parse().ok(),
+            described_size: None,
+            measured: Some(Measured {
+                frame_rate: Some(25.0),
+                bit_rate: Some(2e6),
+                packets: 1000,
+                lost: 0,
+                packet_bytes: None,
+                sender_reports: 1,
+                picture: Some(Picture {
+                    profile_level: "42c01f".parse().ok(),
+                    size: Some([1280, 720]),
+                    has_key_frame: true,
+                    key_frame_interval: Some(Seconds(1.0)),
+                    key_frame_interval_more_than: None,
+                    b_frames: false,
+                    left_out: None,
+                }),
+            }),
+        }
+    }
+
+    fn told_of(tracks: Vec<InspectedTrack>) -> Vec<(&'static str, Severity)> {
+        let inspection = Inspection {
+            tracks,
+            ..Inspection::default()
+        };
+        let found = findings(&inspection, false);
+        let short = |finding: &Finding| (finding.code.code(), finding.severity);
+        found.iter().map(short).collect()
+    }
+
+    /// What is told of a camera whose video is changed like this.
+    fn changed(
+        change: impl Fn(&mut InspectedTrack, &mut Measured),
+    ) -> Vec<(&'static str, Severity)> {
+        let mut track = video();
+        let mut measured = track.measured.take().unwrap();
+        change(&mut track, &mut measured);
+        track.measured = Some(measured);
+        told_of(vec![track])
+    }
+
+    fn picture(change: impl Fn(&mut Picture)) -> Vec<(&'static str, Severity)> {
+        changed(|_, measured| change(measured.picture.as_mut().unwrap()))
+    }
+
+    #[test]
+    fn a_camera_as_it_should_be_gets_no_complaint() {
+        assert_eq!(told_of(vec![video()]), []);
+        assert_eq!(changed(|_, measured| measured.lost = 1), []);
+    }
+
+    #[test]
+    fn each_fault_has_its_code() {
+        use Severity::{Error, Warning};
+        let one = |found: Vec<_>, code, severity| assert_eq!(found, [(code, severity)]);
+        one(
+            picture(|p| p.left_out = Some(String::new())),
+            "b-frames",
+            Warning,
+        );
+        let far = "long-key-frame-interval";
+        one(
+            picture(|p| p.key_frame_interval = Some(Seconds(10.0))),
+            far,
+            Warning,
+        );
+        let at_least = |seconds: f64, has_key_frame: bool| {
+            picture(|p| {
+                p.key_frame_interval = None;
+                p.key_frame_interval_more_than = Some(Seconds(seconds));
+                p.has_key_frame = has_key_frame;
+            })
+        };
+        one(at_least(5.5, true), far, Warning);
+        one(at_least(11.0, false), "no-key-frame", Error);
+        assert_eq!(at_least(3.0, true), []);
+        let profile = |text: &str| picture(|p| p.profile_level = text.parse().ok());
+        one(profile("7a001f"), "wrong-profile", Error);
+        one(profile("64001f"), "wrong-profile", Warning);
+        one(
+            changed(|_, m| m.sender_reports = 0),
+            "no-sender-reports",
+            Warning,
+        );
+        one(changed(|_, m| m.lost = 2), "packet-loss", Warning);
+        one(changed(|_, m| m.packets = 0), "no-media", Error);
+    }
+
+    #[test]
+    fn what_browsers_cannot_play_is_an_error_only_if_the_picture_is_missing() {
+        use Severity::{Error, Warning};
+        let unplayable = |kind| InspectedTrack {
+            kind,
+            unplayable: Some("why".to_owned()),
+            ..video()
+        };
+        let (h265, aac) = (unplayable(Kind::Video), unplayable(Kind::Audio));
+        assert_eq!(told_of(vec![h265]), [("unsupported-video", Error)]);
+        let only_sound = told_of(vec![aac]);
+        let expected = [("no-video", Error), ("unsupported-audio", Warning)];
+        assert_eq!(only_sound, expected);
+        let both = told_of(vec![unplayable(Kind::Audio), video()]);
+        assert_eq!(both, [("unsupported-audio", Warning)]);
+    }
+
+    #[test]
+    fn a_failure_is_told_in_its_own_words() {
+        let failed = |kind, has_password| {
+            let inspection = Inspection {
+                failure: Some(Error::new(kind, "it did")),
+                ..Inspection::default()
+            };
+            let found = findings(&inspection, has_password);
+            assert_eq!(found[0].sentence, "it did");
+            found[0].code
+        };
+        let refused = ErrorKind::SourceRefused;
+        assert_eq!(failed(refused, true), Code::PasswordRefused);
+        assert_eq!(failed(refused, false), Code::PasswordMissing);
+        assert_eq!(failed(ErrorKind::Unavailable, true), Code::CameraError);
+    }
+
+    #[test]
+    fn a_failure_while_it_plays_is_told_once() {
+        let code = |packets| {
+            let mut track = video();
+            track.measured.as_mut().unwrap().packets = packets;
+            let inspection = Inspection {
+                failure: Some(Error::new(ErrorKind::DeadlineExceeded, "it did")),
+                tracks: vec![track],
+                ..Inspection::default()
+            };
+            let found = findings(&inspection, false);
+            assert_eq!(found.len(), 1);
+            found[0].code
+        };
+        assert_eq!(code(0), Code::NoMedia);
+        assert_eq!(code(9), Code::ConnectionLost);
+    }
+
+    #[test]
+    fn a_way_of_transport_that_fails_matters_only_if_it_is_asked_for() {
+        let told = |asked_for_udp, tcp, udp| {
+            let inspection = Inspection {
+                asked_for_udp,
+                tcp,
+                udp,
+                tracks: vec![video()],
+                ..Inspection::default()
+            };
+            findings(&inspection, false).len()
+        };
+        let fails = || Trial::Fails("461".to_owned());
+        assert_eq!(told(false, Trial::Works, fails()), 0);
+        assert_eq!(told(true, fails(), Trial::Works), 0);
+        assert_eq!(told(false, fails(), Trial::Works), 1);
+        assert_eq!(told(true, Trial::Works, fails()), 1);
+    }
+}

@@ -144,6 +144,7 @@ class Camera(GstRtspServer.RTSPMediaFactory):
         self.set_shared(True)
         self.set_stop_on_disconnect(True)
         self.set_latency(0)
+        self.set_enable_rtcp(not options.no_sender_reports)
         lower = GstRtsp.RTSPLowerTrans
         self.set_protocols(
             {"tcp": lower.TCP, "udp": lower.UDP, "any": lower.TCP | lower.UDP}[options.transport]
@@ -202,6 +203,7 @@ def main():
     parser.add_argument("--transport", choices=["any", "tcp", "udp"], default="any")
     parser.add_argument("--mtu", type=int, default=1400)
     parser.add_argument("--parameter-sets-in-band", action="store_true")
+    parser.add_argument("--no-sender-reports", action="store_true")
     parser.add_argument("--auth", choices=["digest", "basic"])
     parser.add_argument("--user")
     parser.add_argument("--password")

@@ -9,6 +9,7 @@ pub mod home_assistant;
 pub mod network;
 pub mod offer;
 pub mod peers;
+pub mod probe;
 pub mod scripted;
 pub mod server;
 pub mod tools;

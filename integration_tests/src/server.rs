@@ -1,6 +1,7 @@
 //! [`Server`]: the real binary on a free port.
 
 use std::{
+    path::PathBuf,
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -89,10 +90,7 @@ impl Server {
     }
 
     async fn listening(address: &str, arguments: &[&str]) -> Self {
-        let binary = std::env::var_os("PORTHOLE_BIN").map_or_else(
-            || crate::folder().join("../target/release/porthole"),
-            std::path::PathBuf::from,
-        );
+        let binary = binary();
         let mut child = Command::new(&binary)
             .args(["--listen", address, "--log", "debug"])
             .args(arguments)
@@ -215,6 +213,15 @@ impl Server {
             .expect("a child can be waited for");
         (status, start.elapsed())
     }
+}
+
+/// The program: `PORTHOLE_BIN`, or the release build of this workspace.
+#[must_use]
+pub fn binary() -> PathBuf {
+    std::env::var_os("PORTHOLE_BIN").map_or_else(
+        || crate::folder().join("../target/release/porthole"),
+        PathBuf::from,
+    )
 }
 
 /// Sends a signal to a process that this test started.

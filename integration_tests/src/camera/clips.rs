@@ -29,6 +29,8 @@ pub(super) struct Picture {
     pub(super) gop_seconds: u32,
     /// H.264 only; the profile is Main if there are any, and Baseline if not.
     pub(super) b_frames: BFrames,
+    /// H.264 only: High 4:2:2.
+    pub(super) professional: bool,
 }
 
 /// B-frames of H.264, up to three in a row.
@@ -66,6 +68,7 @@ impl Picture {
             size,
             gop_seconds,
             b_frames,
+            professional,
         } = *self;
         let (size, noise, rate) = match size {
             Size::Small => (
@@ -86,10 +89,10 @@ impl Picture {
             ),
         };
         let source = format!("testsrc2=size={size}:rate={FPS}:duration={SECONDS}");
-        let format = if codec == "mjpeg" {
-            "yuvj420p"
-        } else {
-            "yuv420p"
+        let format = match codec {
+            "mjpeg" => "yuvj420p",
+            _ if professional => "yuv422p",
+            _ => "yuv420p",
         };
         let filters = format!(
             "noise=alls={noise}:allf=t,{},format={format}",
@@ -97,6 +100,7 @@ impl Picture {
         );
         let gop = gop_seconds * FPS;
         let (suffix, profile) = match b_frames {
+            BFrames::None if professional => ("-422", "-profile:v high422 -bf 0"),
             BFrames::None => ("", "-profile:v baseline"),
             BFrames::Disposable => (
                 "-b",

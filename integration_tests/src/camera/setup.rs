@@ -14,6 +14,8 @@ pub struct Setup {
     transport: &'static str,
     packet_max: u32,
     parameter_sets_in_band: bool,
+    sender_reports: bool,
+    sound_only: bool,
     login: Option<Login>,
 }
 
@@ -32,11 +34,14 @@ impl Setup {
                 size: Size::Hd,
                 gop_seconds: 1,
                 b_frames: BFrames::None,
+                professional: false,
             },
             sound: None,
             transport: "any",
             packet_max: 1400,
             parameter_sets_in_band: false,
+            sender_reports: true,
+            sound_only: false,
             login: None,
         }
     }
@@ -94,6 +99,24 @@ impl Setup {
     /// x264 does unless told otherwise.
     pub fn with_b_frames_as_references(mut self) -> Self {
         self.picture.b_frames = BFrames::References;
+        self
+    }
+
+    /// H.264 High 4:2:2, with more colour than browsers decode.
+    pub fn with_professional_profile(mut self) -> Self {
+        self.picture.professional = true;
+        self
+    }
+
+    /// Describes no picture.
+    pub fn sound_only(mut self) -> Self {
+        self.sound_only = true;
+        self
+    }
+
+    /// Sends no RTCP.
+    pub fn without_sender_reports(mut self) -> Self {
+        self.sender_reports = false;
         self
     }
 
@@ -163,18 +186,20 @@ impl Setup {
             format!("--transport={}", self.transport),
             format!("--mtu={}", self.packet_max),
         ];
-        let picture = self.picture.file().await;
-        arguments.push(format!(
-            "--track={}={}",
-            self.picture.codec,
-            picture.display()
-        ));
+        if !self.sound_only {
+            let file = self.picture.file().await;
+            let codec = self.picture.codec;
+            arguments.push(format!("--track={codec}={}", file.display()));
+        }
         if let Some(sound) = self.sound {
             let file = sound.file().await;
             arguments.push(format!("--track={}={}", sound.codec(), file.display()));
         }
         if self.parameter_sets_in_band {
             arguments.push("--parameter-sets-in-band".to_owned());
+        }
+        if !self.sender_reports {
+            arguments.push("--no-sender-reports".to_owned());
         }
         if let Some(Login {
             scheme,

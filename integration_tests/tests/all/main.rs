@@ -18,6 +18,7 @@ mod media;
 mod openapi;
 mod page;
 mod player_pages;
+mod probe;
 mod python_client;
 mod rtsp_to_web;
 mod signaling;

@@ -10,7 +10,7 @@ pub use self::report::Report;
 use crate::{
     base::{Error, ErrorKind, SourceUrl},
     source::{
-        self,
+        self, Confinement,
         rtsp::{self, inspect::Progress},
     },
 };
@@ -22,7 +22,7 @@ use crate::{
 /// report.
 pub async fn probe(url: &SourceUrl, progress: Progress<'_>) -> Result<Report, Error> {
     // Kinds of URL that nothing opens have a sentence of their own.
-    source::open(url)?;
+    source::open_confined(url, &Confinement::of_operator(url))?;
     if !rtsp::KIND.schemes.contains(&url.scheme()) {
         return Err(Error::new(
             ErrorKind::InvalidArgument,

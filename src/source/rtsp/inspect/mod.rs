@@ -156,13 +156,20 @@ impl Inspector<'_> {
     /// Visits the camera to watch it, wherever it sends us.
     async fn watch(&mut self) -> Result<(), Broken> {
         let until = self.end - RESERVE;
+        let first = self.camera.url.clone();
         // As `Source::run` does.
-        for _ in 0..=redirect::HOPS_MAX {
-            let end = self.visit(until, Watch::All).await;
-            let Err(Broken::Moved(redirect)) = end else {
-                return end;
+        for hops in 0..=redirect::HOPS_MAX {
+            let after = |error| match hops {
+                0 => error,
+                _ => diagnose::after_redirect(&first, &error),
             };
-            let url = redirect::follow(&self.camera.url, &redirect.location)?;
+            let location = match self.visit(until, Watch::All).await {
+                Ok(()) => return Ok(()),
+                Err(Broken::ForGood(error)) => return Err(Broken::ForGood(after(error))),
+                Err(Broken::ForTransport(error)) => return Err(Broken::ForTransport(after(error))),
+                Err(Broken::Moved(redirect)) => redirect.location,
+            };
+            let url = redirect::follow(&self.camera.url, &location)?;
             self.tell(&format!("it sends us to {url}"));
             self.found.redirected_to = Some(url.to_string());
             let transport = self.camera.transport;
@@ -170,7 +177,7 @@ impl Inspector<'_> {
             self.camera.transport = transport;
         }
         let what = format!("more than {} times", redirect::HOPS_MAX);
-        Err(diagnose::astray(&self.camera.url, &what).into())
+        Err(diagnose::astray(&first, &what).into())
     }
 
     /// One connection to the camera, closed at the end.

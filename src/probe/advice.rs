@@ -160,17 +160,14 @@ impl Findings {
 
     fn transport(&mut self, inspection: &Inspection) {
         match (&inspection.tcp, &inspection.udp) {
-            (Trial::Fails(why), Trial::Works) if !inspection.asked_for_udp => self.error(
+            (Trial::Fails(_), Trial::Works) if !inspection.asked_for_udp => self.warning(
                 Code::TransportRefused,
-                format!(
-                    "media comes by UDP alone: add #transport=udp to the URL (over TCP: {why})"
-                ),
+                "media comes by UDP alone: add #transport=udp to the URL, so that nothing else is tried first",
             ),
-            (Trial::Works, Trial::Fails(why)) if inspection.asked_for_udp => self.error(
+            (Trial::Works, Trial::Fails(_)) if inspection.asked_for_udp => self.warning(
                 Code::TransportRefused,
-                format!(
-                    "media comes by TCP alone: remove #transport=udp from the URL (over UDP: {why})"
-                ),
+                "media comes by TCP alone: remove #transport=udp from the URL, so that nothing else is tried \
+                 first",
             ),
             _ => {}
         }

@@ -206,7 +206,11 @@ fn trial(trial: &Trial) -> String {
     match trial {
         Trial::Works => "works".to_owned(),
         Trial::NotTried => "not tried".to_owned(),
-        Trial::Fails(why) => format!("fails: {why}"),
+        // The camera is named at the top.
+        Trial::Fails(why) => format!(
+            "fails: {}",
+            why.split_once(": ").map_or(&**why, |(_, why)| why)
+        ),
     }
 }
 

@@ -98,6 +98,13 @@ fn faults() -> Vec<Fault> {
             "rtsp://user:password@",
             false,
         ),
+        Fault::new(
+            "UDP alone",
+            Camera::h264().udp_only(),
+            &["transport-refused"],
+            "#transport=udp",
+            true,
+        ),
         Fault::new("none", Camera::h264().with_pcmu(), &[], "", true),
     ];
     let mut behind_password = Fault::new(

@@ -9,7 +9,7 @@ use super::{Measured, Picture, Seconds, Sizes};
 use crate::{
     media::{
         Codec,
-        h264::{Assembler, ParameterSets},
+        h264::{AccessUnit, Assembler, ParameterSets},
         nal::{NalType, SliceType},
         still::picture_size,
     },
@@ -50,8 +50,9 @@ struct H264 {
     pictures: u64,
     /// Pictures with a B slice that nevertheless come in the order in which they are shown.
     ordered_b: u64,
-    first_key: Option<i64>,
-    last_key: Option<i64>,
+    /// When they were, and how many pictures had come by then.
+    first_key: Option<(i64, u64)>,
+    last_key: Option<(i64, u64)>,
     longest: Option<i64>,
 }
 
@@ -110,7 +111,7 @@ impl Meter {
             let mut units = Vec::new();
             assembler.push(packet, &mut |unit| units.push(unit));
             for unit in units {
-                h264.picture(unit.time, unit.random_access, &unit.nal_units);
+                h264.picture(&unit, times.units);
             }
         }
         true
@@ -132,22 +133,19 @@ impl Meter {
     }
 
     pub(super) fn measured(&self) -> Measured {
-        let interval = |ticks: i64| {
+        let seconds = |ticks: i64| {
             let ticks = i32::try_from(ticks).unwrap_or(i32::MAX);
             Seconds(f64::from(ticks) / f64::from(self.rate))
         };
-        let span = self.times.map(|times| times.latest - times.earliest);
-        // What lies between the first and the last has one unit less than there are.
+        let float = |number: u64| f64::from(u32::try_from(number).unwrap_or(u32::MAX));
+        let frame_rate = self
+            .stretch()
+            .map(|(ticks, units)| float(units) / seconds(ticks).0);
         let units = self.times.map_or(0, |times| times.units);
-        let steps = f64::from(u32::try_from(units).unwrap_or(u32::MAX)) - 1.0;
-        let frame_rate = span
-            .filter(|span| *span > 0)
-            .map(|span| steps / interval(span).0);
-        let bits = f64::from(u32::try_from(self.bytes * 8).unwrap_or(u32::MAX));
-        let bit_rate = frame_rate.map(|rate| (bits * rate / (steps + 1.0)).round());
+        let bit_rate = frame_rate.map(|rate| float(self.bytes * 8) * rate / float(units));
         Measured {
             frame_rate: frame_rate.map(|rate| (rate * 100.0).round() / 100.0),
-            bit_rate,
+            bit_rate: bit_rate.map(f64::round),
             packets: self.packets,
             lost: self.lost.saturating_sub(self.late),
             packet_bytes: self.sizes(),
@@ -155,8 +153,22 @@ impl Meter {
             picture: self
                 .h264
                 .as_ref()
-                .map(|h264| h264.seen(self.times, interval)),
+                .map(|h264| h264.seen(self.times, seconds)),
         }
+    }
+
+    /// A length of time, and the pictures in it. From key frame to key frame none is missing because it is
+    /// sent later than shown; of what has no key frames the last picture ends it and does not count.
+    fn stretch(&self) -> Option<(i64, u64)> {
+        let times = self.times?;
+        let keys = |h264: &H264| Some((h264.first_key?, h264.last_key?));
+        let stretch = match self.h264.as_ref().and_then(keys) {
+            Some(((first, before), (last, by_then))) if last > first => {
+                (last - first, by_then - before)
+            }
+            _ => (times.latest - times.earliest, times.units - 1),
+        };
+        (stretch.0 > 0).then_some(stretch)
     }
 
     fn sizes(&self) -> Option<Sizes> {
@@ -174,16 +186,18 @@ impl Meter {
 }
 
 impl H264 {
-    fn picture(&mut self, time: i64, random_access: bool, nal_units: &[Bytes]) {
+    /// Takes a picture, of which so many have come.
+    fn picture(&mut self, unit: &AccessUnit, units: u64) {
         self.pictures += 1;
         let is_b = |nal: &Bytes| SliceType::of(nal) == Some(SliceType::B);
-        self.ordered_b += u64::from(nal_units.iter().any(is_b));
-        if !random_access {
+        self.ordered_b += u64::from(unit.nal_units.iter().any(is_b));
+        if !unit.random_access {
             return;
         }
-        self.first_key.get_or_insert(time);
-        if let Some(last) = self.last_key.replace(time) {
-            self.longest = self.longest.max(Some(time - last));
+        let key = (unit.time, units);
+        self.first_key.get_or_insert(key);
+        if let Some((last, _)) = self.last_key.replace(key) {
+            self.longest = self.longest.max(Some(unit.time - last));
         }
     }
 
@@ -192,7 +206,9 @@ impl H264 {
         let size = sets.of_type(NalType::SPS).find_map(|sps| picture_size(sps));
         // Without two key frames only the times without one are known.
         let gap = times.map(|times| match (self.first_key, self.last_key) {
-            (Some(first), Some(last)) => (first - times.earliest).max(times.latest - last),
+            (Some((first, _)), Some((last, _))) => {
+                (first - times.earliest).max(times.latest - last)
+            }
             _ => times.latest - times.earliest,
         });
         let reordered = self.assembler.reordered();
@@ -267,6 +283,9 @@ mod tests {
         assert!(picture.b_frames);
         assert!(picture.left_out.unwrap().contains("2 of 3 pictures"));
         assert_eq!(seen.frame_rate, Some(25.0));
+        // What is shown before the last picture has not come yet, but from key to key all has.
+        let cut_short = [(0, IDR), (7_200, P), (3_600, B), (10_800, IDR), (21_600, P)];
+        assert_eq!(measured(&cut_short).frame_rate, Some(25.0));
         // In order, and others are made of it.
         let in_order: &[u8] = &[0x41, 0b1001_1100];
         let picture = measured(&[(0, IDR), (3_600, in_order)]).picture.unwrap();

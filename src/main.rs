@@ -70,7 +70,7 @@ fn probe(cli: &Cli, arguments: &ProbeArguments) -> ExitCode {
     let looked = camera(cli, &arguments.camera).and_then(|url| {
         let mut progress = |what: &str| {
             if !arguments.json {
-                let _ = writeln!(io::stderr(), "{what} …");
+                let _ = writeln!(io::stderr(), "{} …", plain(what));
             }
         };
         let runtime = runtime()?;
@@ -86,11 +86,16 @@ fn probe(cli: &Cli, arguments: &ProbeArguments) -> ExitCode {
     let text = if arguments.json {
         serde_json::to_string_pretty(&report).unwrap_or_default() + "\n"
     } else {
-        format!("{report}")
+        plain(&report.to_string())
     };
     // A reader that has gone has seen enough.
     let _ = io::stdout().write_all(text.as_bytes());
     ExitCode::from(u8::from(!report.plays))
+}
+
+/// `text` without what a terminal would obey: a camera has written some of it.
+fn plain(text: &str) -> String {
+    text.replace(|c: char| c.is_control() && c != '\n', "?")
 }
 
 /// The camera that is called so: by its URL, or by its name in the configuration.

@@ -285,6 +285,17 @@ async fn a_camera_that_is_silent_or_half_dead_is_given_up_in_time() {
 }
 
 #[tokio::test]
+async fn a_camera_cannot_write_to_the_terminal() {
+    let sdp = "m=video 0 RTP/AVP 96\r\na=rtpmap:96 \u{1b}[2JH999/90000\r\na=control:v\r\n";
+    let camera = ScriptedCamera::start(Scripted::describing(sdp).refusing("SETUP", 500)).await;
+    let probed = Probed::run(&[&camera.url_as(USER, PASSWORD, "/live")]).await;
+    assert_eq!(probed.code, Some(1));
+    assert!(probed.out.contains("?[2JH999"), "{}", probed.out);
+    let said = format!("{}{}", probed.out, probed.err);
+    assert!(!said.contains('\u{1b}'), "{said:?}");
+}
+
+#[tokio::test]
 async fn cameras_of_the_configuration_go_by_their_names_and_others_are_bad_usage() {
     let folder = tempfile::tempdir().expect("a folder can be made");
     let file = folder.path().join("porthole.yaml");

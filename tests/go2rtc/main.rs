@@ -390,7 +390,11 @@ async fn with_auth_every_route_wants_the_login() {
 #[actix_web::test]
 async fn a_page_cannot_have_a_browser_make_us_call_an_address() {
     let service = service!("");
-    let path = "/api/frame.jpeg?src=rtsp://127.0.0.1:1/x";
+    // Nobody listens there any more.
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let path = &format!("/api/frame.jpeg?src=rtsp://127.0.0.1:{port}/x");
     let browser = ("User-Agent", "Mozilla/5.0");
     ask!(service, GET path, "", browser).is_error(404, "stream not found");
     assert_eq!(ask!(service, GET path).status, 502);

@@ -77,7 +77,10 @@ fn about(request: &HttpRequest) -> Value {
 /// What a source may begin with. `ffmpeg` is no program here but a notation that clients use for what
 /// they want of a camera; see [`SourceText`].
 fn schemes(_: &HttpRequest) -> Value {
-    let cameras = KINDS.iter().flat_map(|kind| kind.schemes);
+    let cameras = KINDS.iter().flat_map(|kind| {
+        let all = kind.schemes.iter();
+        all.filter(|scheme| !kind.only_configured.contains(scheme))
+    });
     // The built-in pattern has a name, and is nobody's camera.
     let cameras = cameras.filter(|scheme| scheme.starts_with("rtsp"));
     json!(cameras.chain(&["ffmpeg"]).collect::<Vec<_>>())

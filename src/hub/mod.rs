@@ -144,7 +144,14 @@ impl Publisher {
             .send_modify(|(_, state)| *state = State::Live(tracks));
     }
 
-    /// The attempt has ended.
+    /// Whether anybody watches, or would if there were something to see.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.shared.viewers.load(Ordering::Relaxed) > 0
+    }
+
+    /// The attempt has ended; or it goes on, for the next who asks, and those who have waited until now
+    /// are told why they get nothing.
     pub fn failed(&self, error: Error) {
         self.state
             .send_modify(|(_, state)| *state = State::Failed(error));
@@ -229,13 +236,17 @@ impl Hub {
                 State::Connecting => unreachable!("not settled"),
             },
             Ok(Err(_)) => Err(closed_meanwhile()),
-            Err(_) => Err(Error::new(
-                ErrorKind::DeadlineExceeded,
-                format!(
-                    "the camera announced no tracks within {} s",
-                    limit.as_secs()
+            Err(_) => Err(match self.state() {
+                // Of an attempt that goes on although it has failed those who came before.
+                State::Failed(error) => error,
+                State::Connecting | State::Live(_) => Error::new(
+                    ErrorKind::DeadlineExceeded,
+                    format!(
+                        "the camera announced no tracks within {} s",
+                        limit.as_secs()
+                    ),
                 ),
-            )),
+            }),
         }
     }
 
@@ -405,9 +416,13 @@ mod tests {
         publisher.connecting();
         publisher.failed(Error::new(ErrorKind::Unavailable, "first"));
         let limit = Duration::from_secs(5);
+        // Nothing newer is known after all that time.
+        let asked = Instant::now();
+        assert_eq!(hub.ready(limit).await.unwrap_err().to_string(), "first");
+        assert_eq!(asked.elapsed(), limit);
+        publisher.connecting();
         let late = hub.ready(limit).await.unwrap_err();
         assert_eq!(late.kind(), ErrorKind::DeadlineExceeded);
-        publisher.connecting();
         let (told, ()) = tokio::join!(hub.ready(limit), async {
             publisher.failed(Error::new(ErrorKind::Unavailable, "second"));
         });

@@ -8,9 +8,11 @@ pub mod rtp;
 pub mod sdp;
 pub mod still;
 pub mod time;
+pub mod timeline;
 pub mod track;
 
 pub use codec::{Codec, Kind};
 pub use frame::{Frame, Part};
-pub use time::{MediaTime, Timeline};
+pub use time::MediaTime;
+pub use timeline::Timeline;
 pub use track::{Track, TrackId};

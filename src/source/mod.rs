@@ -49,6 +49,11 @@ pub trait Source: Send + Sync {
     /// `SourceRefused` when trying again would give the same; other kinds are tried again.
     /// `PermissionDenied` for a place where it must not connect.
     async fn run(&self, out: &Publisher, stop: &CancellationToken) -> Result<(), Error>;
+
+    /// Whether somebody answered the last attempt at all. If not, another one is no burden to anybody.
+    fn was_answered(&self) -> bool {
+        true
+    }
 }
 
 /// The source for a URL of the configuration, not connected yet; see [`open_confined`].

@@ -19,9 +19,12 @@ const REFUSED_WAITS: [Duration; 2] = [Duration::from_secs(30), Duration::from_mi
 /// where we may go; whoever comes meanwhile has perhaps just done so.
 const NOTHING_WAIT: Duration = Duration::from_secs(30);
 
-/// Runs `source` until `stop` fires. After a failure it waits and tries again; after a refusal it waits
-/// long, and until somebody wants the source: `wanted` counts who does. Each change of state is
-/// announced through `out`.
+/// How long nobody who comes shortens a wait, so that those who come and go do no harm to the camera.
+const REST: Duration = Duration::from_secs(1);
+
+/// Runs `source` until `stop` fires. After a failure it waits and tries again, at once for somebody who
+/// comes; after a refusal it waits long, and until somebody wants the source: `wanted` counts who does. Each
+/// change of state is announced through `out`.
 pub async fn supervise(
     source: &dyn Source,
     out: &Publisher,
@@ -54,6 +57,8 @@ pub async fn supervise(
             REFUSED_WAITS[usize::from(refusals > 1)]
         } else if waits_for_change {
             NOTHING_WAIT
+        } else if !source.was_answered() && out.is_watched() {
+            backoff.redial(begun.elapsed())
         } else {
             backoff.next_wait()
         };
@@ -63,12 +68,22 @@ pub async fn supervise(
         if failures.is_power_of_two() {
             tracing::warn!(error = %error.chain(), failures, ?wait, "source failed, will try again");
         }
+        let leases = *wanted.borrow_and_update();
         out.failed(error);
+        let rest = if waits_for_change {
+            Duration::ZERO
+        } else {
+            REST
+        };
+        let visitor = async {
+            tokio::time::sleep(rest).await;
+            somebody_comes(&mut wanted, leases).await;
+        };
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
-            () = somebody_comes(&mut wanted), if waits_for_change => {}
+            () = visitor, if !kind.is_refusal() => {}
         }
         if kind.is_refusal() {
             tokio::select! {
@@ -81,13 +96,15 @@ pub async fn supervise(
     }
 }
 
-/// Returns when there is one more who wants the source.
-async fn somebody_comes(wanted: &mut watch::Receiver<usize>) {
-    let mut leases = *wanted.borrow_and_update();
-    while wanted.changed().await.is_ok() {
+/// Returns when there is one more who wants the source than the `leases` there were.
+async fn somebody_comes(wanted: &mut watch::Receiver<usize>, mut leases: usize) {
+    loop {
         let before = std::mem::replace(&mut leases, *wanted.borrow_and_update());
         if leases > before {
             return;
+        }
+        if wanted.changed().await.is_err() {
+            break;
         }
     }
     // Nobody can come any more.
@@ -105,6 +122,7 @@ mod tests {
 
     struct Failing {
         kind: ErrorKind,
+        answered: bool,
         attempts: AtomicU64,
     }
 
@@ -114,6 +132,10 @@ mod tests {
             self.attempts.fetch_add(1, Ordering::Relaxed);
             Err(Error::new(self.kind, "on purpose"))
         }
+
+        fn was_answered(&self) -> bool {
+            self.answered
+        }
     }
 
     async fn attempts_within(kind: ErrorKind, time: Duration) -> u64 {
@@ -121,10 +143,16 @@ mod tests {
     }
 
     async fn attempts(kind: ErrorKind, time: Duration, leases: usize) -> u64 {
+        attempts_at(kind, true, time, leases).await
+    }
+
+    async fn attempts_at(kind: ErrorKind, answered: bool, time: Duration, leases: usize) -> u64 {
         let (_leases, wanted) = watch::channel(leases);
-        let (out, _hub) = hub();
+        let (out, hub) = hub();
+        let _watching = (leases > 0).then(|| hub.watch());
         let source = Failing {
             kind,
+            answered,
             attempts: AtomicU64::new(0),
         };
         let stop = CancellationToken::new();
@@ -151,6 +179,7 @@ mod tests {
         let (out, hub) = hub();
         let source = Failing {
             kind: ErrorKind::NotAcceptable,
+            answered: true,
             attempts: AtomicU64::new(0),
         };
         let stop = CancellationToken::new();
@@ -173,8 +202,43 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_camera_that_is_away_is_tried_every_few_seconds() {
-        let tries = attempts_within(ErrorKind::Unavailable, Duration::from_mins(1)).await;
-        assert!((25..50).contains(&tries), "{tries}");
+    async fn a_camera_that_answers_and_fails_is_spared_and_one_that_is_away_is_called() {
+        let minutes = Duration::from_mins(2);
+        let kind = ErrorKind::Unavailable;
+        let answered = attempts_at(kind, true, minutes, 1).await;
+        assert!((15..25).contains(&answered), "{answered}");
+        let away = attempts_at(kind, false, minutes, 1).await;
+        assert!((125..190).contains(&away), "{away}");
+        // Kept ready with nobody watching.
+        let unwatched = attempts_at(kind, false, minutes, 0).await;
+        assert!((15..25).contains(&unwatched), "{unwatched}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_does_not_wait_for_the_next_attempt() {
+        let (out, hub) = hub();
+        let source = Failing {
+            kind: ErrorKind::Unavailable,
+            answered: true,
+            attempts: AtomicU64::new(0),
+        };
+        let stop = CancellationToken::new();
+        let (leases, wanted) = watch::channel(1);
+        let run = supervise(&source, &out, Backoff::new(1), wanted, &stop);
+        let viewers = async {
+            tokio::time::sleep(Duration::from_mins(1)).await;
+            let before = hub.attempts();
+            // Many at once are one, and one each second is no more than that.
+            for _ in 0..100 {
+                leases.send_modify(|leases| *leases += 1);
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            let attempts = hub.attempts() - before;
+            assert!((8..12).contains(&attempts), "{attempts}");
+        };
+        tokio::select! {
+            () = run => {}
+            () = viewers => {}
+        }
     }
 }

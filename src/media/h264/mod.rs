@@ -61,8 +61,9 @@ pub struct Packet {
 
 /// Puts RTP packets ([RFC 6184]) together to access units.
 ///
-/// A picture ends with the marker or with the next timestamp. Cameras set the marker on parameter
-/// sets and supplemental information too, so it counts only once a slice is there. After a loss,
+/// A picture ends with the marker, with the next timestamp, or where another one begins. Cameras set the
+/// marker on parameter sets and supplemental information too, so it counts only once a slice is there; and
+/// no more once more of a picture came after it. After a loss,
 /// pictures are left out up to the next random access point: they would decode to garbage. B pictures
 /// that are sent after a later one are always left out: see [`Reordered`].
 ///
@@ -81,6 +82,15 @@ pub struct Assembler {
     waiting_for_key: bool,
     skipped: u64,
     order: Order,
+    marks: Marks,
+}
+
+/// What the camera's markers are at the end of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Marks {
+    /// Of pictures, of which the last one had this time.
+    Pictures(Option<i64>),
+    Slices,
 }
 
 #[derive(Debug)]
@@ -115,6 +125,7 @@ impl Assembler {
             waiting_for_key: true,
             skipped: 0,
             order: Order::default(),
+            marks: Marks::Pictures(None),
         }
     }
 
@@ -156,29 +167,36 @@ impl Assembler {
             }
             self.finish(emit);
         }
+        let begins = begins_picture(&packet.payload);
+        if begins == Some(true) && !self.in_fragment && has_slice(self.unit.as_ref()) {
+            // The camera's clock stands still, and it does not mark the end of pictures.
+            self.finish(emit);
+        }
+        let mut damaged = packet.lost > 0;
+        let is_over = self.unit.is_none() && self.marks == Marks::Pictures(Some(packet.time));
+        if begins == Some(false) && is_over {
+            // More of a picture that has ended for its viewers.
+            self.marks = Marks::Slices;
+            self.waiting_for_key = true;
+            damaged = true;
+        }
         self.unit.get_or_insert_with(|| Unit {
             time: packet.time,
             head: None,
             nal_units: Vec::with_capacity(4),
             size: 0,
-            damaged: packet.lost > 0,
+            damaged,
             begun: false,
         });
         self.split(packet.payload);
-        if packet.marker && !self.in_fragment && self.has_slice() {
+        if packet.marker
+            && !self.in_fragment
+            && has_slice(self.unit.as_ref())
+            && let Marks::Pictures(last) = &mut self.marks
+        {
+            *last = Some(packet.time);
             self.finish(emit);
         }
-    }
-
-    fn has_slice(&self) -> bool {
-        self.unit.as_ref().is_some_and(|unit| {
-            unit.begun
-                || unit
-                    .nal_units
-                    .iter()
-                    .any(|nal| NalType::of(nal).is_some_and(NalType::is_slice))
-                || unit.damaged
-        })
     }
 
     fn damage(&mut self) {
@@ -231,14 +249,22 @@ impl Assembler {
             // Joined in the middle: the rest of this picture is of no use.
             return self.damage();
         }
-        if self.fragments.len() + data.len() > ACCESS_UNIT_MAX {
-            return self.damage();
-        }
         self.fragments.extend_from_slice(data);
+        // What was handed on counts, too: a unit without an end has none otherwise.
+        if let Some(unit) = &mut self.unit {
+            unit.size += data.len();
+            if unit.size > ACCESS_UNIT_MAX {
+                unit.nal_units.clear();
+                return self.damage();
+            }
+        }
         if end {
             self.in_fragment = false;
             let mut nal = Bytes::copy_from_slice(&self.fragments);
             if !self.cut {
+                if let Some(unit) = &mut self.unit {
+                    unit.size = unit.size.saturating_sub(nal.len() - 1);
+                }
                 return self.add(nal);
             }
             let header = nal.get_u8();
@@ -411,6 +437,26 @@ impl Assembler {
             tail: None,
         });
     }
+}
+
+/// Whether there is something of a picture, or was.
+fn has_slice(unit: Option<&Unit>) -> bool {
+    unit.is_some_and(|unit| {
+        let mut kinds = unit.nal_units.iter().filter_map(|nal| NalType::of(nal));
+        unit.begun || unit.damaged || kinds.any(NalType::is_slice)
+    })
+}
+
+/// Whether a payload begins with the first slice of a picture, or with another one; none if it does not
+/// begin with the beginning of a slice. The first one has macroblock 0, which is a 1 bit.
+fn begins_picture(payload: &[u8]) -> Option<bool> {
+    let (kind, header) = match payload {
+        [kind, header, ..] if matches!(kind & 0x1f, 1 | 2 | 5) => (kind, header),
+        [stap, _, _, kind, header, ..] if stap & 0x1f == 24 => (kind, header),
+        [fragment, kind, header, ..] if fragment & 0x1f == 28 && kind & 0x80 != 0 => (kind, header),
+        _ => return None,
+    };
+    matches!(kind & 0x1f, 1 | 2 | 5).then_some(header & 0x80 != 0)
 }
 
 /// Puts the parameter sets that a picture lacks before it.

@@ -255,6 +255,80 @@ fn an_intra_picture_after_its_sets_is_a_random_access_point() {
     assert!(units[0].random_access);
 }
 
+// first_mb 1 (010), slice_type 5 (00110) and 7 (0001000): the second slice of a picture.
+const P_2: &[u8] = &[0x41, 0b0100_0110, 0b1000_0000, 6];
+const IDR_2: &[u8] = &[0x65, 0b0100_0010, 0b0010_0000, 7];
+
+#[test]
+fn slices_of_one_picture_are_one_unit_whatever_is_sent_between_them() {
+    let units = assemble(
+        &mut knowing_sets(),
+        vec![
+            packet(0, false, SEI),
+            packet(0, false, IDR),
+            packet(0, true, SEI),
+            packet(1, false, P),
+            packet(1, true, P_2),
+        ],
+    );
+    assert_eq!(units[0].nal_units, [SPS, PPS, IDR]);
+    assert_eq!(units[1].nal_units, [P, P_2]);
+}
+
+#[test]
+fn a_camera_that_marks_every_slice_is_found_out() {
+    let mut assembler = knowing_sets();
+    let mut sent = Vec::new();
+    for time in 0..4 {
+        let (first, second) = if time % 2 == 0 {
+            (IDR, IDR_2)
+        } else {
+            (P, P_2)
+        };
+        sent.extend([packet(time, true, first), packet(time, true, second)]);
+    }
+    sent.push(packet(4, true, IDR));
+    let units = assemble(&mut assembler, sent);
+    // The first has gone out before anybody could know.
+    let shape: Vec<_> = units.iter().map(|u| (u.time, u.nal_units.len())).collect();
+    assert_eq!(shape, [(0, 3), (2, 4), (3, 2)]);
+}
+
+#[test]
+fn pictures_of_a_camera_whose_clock_stands_still_are_told_apart() {
+    for marker in [true, false] {
+        let sent = [IDR, P, P_2, P, IDR, IDR_2, P];
+        let last = |at: usize| sent.get(at + 1).is_none_or(|next| next[1] & 0x80 != 0);
+        let packets = sent.iter().enumerate();
+        let packets = packets.map(|(at, nal)| packet(7, marker && last(at), nal));
+        let units = assemble(&mut knowing_sets(), packets.collect());
+        let sizes: Vec<_> = units.iter().map(|u| u.nal_units.len()).collect();
+        let all = [3, 2, 1, 4, 1];
+        // Nobody knows whether the last one is whole if it is not marked.
+        assert_eq!(sizes, &all[..all.len() - usize::from(!marker)]);
+    }
+}
+
+#[test]
+fn a_picture_without_an_end_is_given_up_at_four_megabytes() {
+    for cut in [true, false] {
+        let mut assembler = knowing_sets();
+        let mut bytes = 0;
+        let mut packets = fragments(0, 0x65, 6 << 20);
+        packets.extend([packet(9, true, P), packet(18, true, IDR)]);
+        let mut times = Vec::new();
+        for packet in packets {
+            assembler.push(packet, &mut |unit| times.push(unit.time));
+            let part = if cut { assembler.part(10, 102) } else { None };
+            bytes += part
+                .and_then(|unit| unit.tail)
+                .map_or(0, |tail| tail.data.len());
+        }
+        assert!(bytes <= ACCESS_UNIT_MAX, "{bytes}");
+        assert_eq!(times, [18], "cut: {cut}");
+    }
+}
+
 #[test]
 fn hostile_payloads_do_no_harm() {
     let mut assembler = knowing_sets();

@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{net::TcpStream, time::timeout};
 
 use super::{CONNECT_LIMIT, diagnose};
@@ -9,6 +10,12 @@ use crate::{
     base::{Error, SourceUrl},
     source::Confinement,
 };
+
+/// How long a camera may leave bytes unacknowledged, or say nothing before it is probed; between probes, and
+/// how many there are.
+const PATH_LIMIT: Duration = Duration::from_secs(10);
+const PROBE_INTERVAL: Duration = Duration::from_secs(3);
+const PROBES: u32 = 3;
 
 /// The addresses of the host of `url` as they are now: a camera may have got another since.
 ///
@@ -42,22 +49,42 @@ pub(super) async fn find(
         .map_err(|refusal| diagnose::confined(url, refusal))
 }
 
-/// Connects to the first of `addresses` that answers. Each has its share of the time, so that one that
-/// leads nowhere does not keep us from the next.
+/// Connects to the first of `addresses` that answers within `limit`. Each has its share of the time, so
+/// that one that leads nowhere does not keep us from the next.
 ///
 /// # Errors
 /// `Unavailable` and `DeadlineExceeded` when none answers.
-pub(super) async fn dial(url: &SourceUrl, addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
-    let share: Duration = CONNECT_LIMIT / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
-    let mut fault = diagnose::silent(url, "the connection", CONNECT_LIMIT);
+pub(super) async fn dial(
+    url: &SourceUrl,
+    addresses: &[SocketAddr],
+    limit: Duration,
+) -> Result<TcpStream, Error> {
+    let share: Duration = limit / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+    let mut fault = diagnose::silent(url, "the connection", limit);
     for address in addresses {
         match timeout(share, TcpStream::connect(address)).await {
-            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Ok(stream)) => {
+                watch_path(&stream);
+                return Ok(stream);
+            }
             Ok(Err(e)) => fault = diagnose::unreachable(url, e),
             Err(_) => {}
         }
     }
     Err(fault)
+}
+
+/// Lets the kernel notice that the camera is gone, or has lost its power and knows nothing of us any more,
+/// also while it sends nothing. Where it cannot, silence is noticed all the same.
+fn watch_path(stream: &TcpStream) {
+    let probes = TcpKeepalive::new()
+        .with_time(PATH_LIMIT)
+        .with_interval(PROBE_INTERVAL)
+        .with_retries(PROBES);
+    let socket = SockRef::from(stream);
+    let _ = socket.set_tcp_keepalive(&probes);
+    #[cfg(target_os = "linux")]
+    let _ = socket.set_tcp_user_timeout(Some(PATH_LIMIT));
 }
 
 #[cfg(test)]
@@ -79,7 +106,7 @@ mod tests {
     async fn connect_to(found: Vec<SocketAddr>) -> Result<SocketAddr, Error> {
         let lookup = ready(Ok(found));
         let addresses = find(&url(), &Confinement::default(), lookup).await?;
-        let stream = dial(&url(), &addresses).await?;
+        let stream = dial(&url(), &addresses, CONNECT_LIMIT).await?;
         Ok(stream.peer_addr().unwrap())
     }
 

@@ -1,12 +1,15 @@
 //! [`Connection`]: RTSP messages and interleaved packets over any stream of bytes.
 
-use std::{fmt, io};
+use std::{fmt, io, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
 use retina::rtsp::msg::{Message, OwnedMessage, Request, Response};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    time::{Instant, timeout},
+};
 
-use super::head;
+use super::{description, head};
 
 /// Whatever carries RTSP.
 pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
@@ -23,6 +26,21 @@ const READ_MIN: usize = 4 << 10;
 const SHARED_MIN: usize = 4 << 10;
 /// Room asked for each read, of which every camera has its own: a picture of 2 Mbit/s.
 const READ_SIZE: usize = 16 << 10;
+
+/// How long, and for how many bytes, the next packet or message is looked for before a new connection is
+/// quicker.
+const LOST_TIME_MAX: Duration = Duration::from_secs(2);
+const LOST_BYTES_MAX: usize = 64 << 10;
+/// A packet at least this long that has not arrived after this time may be none: then its bytes are looked
+/// at for others, of which none has so many inside itself.
+const DOUBTFUL_LENGTH: usize = 4 << 10;
+const DOUBTFUL_TIME: Duration = Duration::from_millis(500);
+/// Packets and messages one after the other that show that it was found.
+const FOUND: u8 = 2;
+/// Among bytes that belong to nothing, the largest packet that is believed in, and the last channel: more
+/// than cameras use, and far less than chance gives.
+const FOUND_LENGTH_MAX: usize = 16 << 10;
+const FOUND_CHANNEL_MAX: u8 = 15;
 
 /// Something that the camera sent.
 #[derive(Debug)]
@@ -71,12 +89,32 @@ impl std::error::Error for Fault {}
 pub(super) struct Connection {
     stream: Box<dyn ByteStream>,
     buffer: BytesMut,
-    /// A message whose body of this many bytes has not arrived yet.
-    headed: Option<(Message, usize)>,
+    /// A message whose body has not arrived yet, and how long it says that is.
+    headed: Option<(Message, Option<usize>)>,
+    /// Whether nothing more of that body will come.
+    is_quiet: bool,
     /// Whether anything was understood yet. Before that, nonsense means that this is no camera.
     understood: bool,
-    /// Bytes passed over since something was understood.
+    lost: Option<Lost>,
+    /// When the packet that is not whole yet began to arrive, if it is long.
+    partial: Option<Instant>,
+}
+
+/// What has become of a connection since bytes came that belong to nothing.
+struct Lost {
+    since: Instant,
     skipped: usize,
+    /// Packets and messages since the last such byte.
+    found: u8,
+}
+
+/// Whether something begins here.
+#[derive(PartialEq, Eq)]
+enum Begins {
+    Yes,
+    No,
+    /// Too little has arrived.
+    Perhaps,
 }
 
 impl Connection {
@@ -85,8 +123,10 @@ impl Connection {
             stream,
             buffer: BytesMut::with_capacity(READ_SIZE),
             headed: None,
+            is_quiet: false,
             understood: false,
-            skipped: 0,
+            lost: None,
+            partial: None,
         }
     }
 
@@ -108,10 +148,18 @@ impl Connection {
             if self.buffer.capacity() - self.buffer.len() < READ_MIN {
                 self.buffer.reserve(READ_SIZE);
             }
-            match self.stream.read_buf(&mut self.buffer).await {
-                Ok(0) => return Err(Fault::Closed),
-                Ok(_) => {}
-                Err(e) => return Err(Fault::Broken(e)),
+            let read = self.stream.read_buf(&mut self.buffer);
+            let read = match &self.headed {
+                Some((message, said)) if description::is_one(message) => {
+                    timeout(description::patience(*said), read).await
+                }
+                _ => Ok(read.await),
+            };
+            match read {
+                Ok(Ok(0)) => return Err(Fault::Closed),
+                Ok(Ok(_)) => self.is_quiet = false,
+                Ok(Err(e)) => return Err(Fault::Broken(e)),
+                Err(_) => self.is_quiet = true,
             }
         }
     }
@@ -122,7 +170,16 @@ impl Connection {
             match self.buffer.first() {
                 None => return Ok(None),
                 Some(b'\r' | b'\n') => self.buffer.advance(1),
-                Some(b'$') => return Ok(self.take_packet()),
+                Some(_) if self.lost.is_some() && begins(&self.buffer) != Begins::Yes => {
+                    if begins(&self.buffer) == Begins::Perhaps {
+                        return Ok(None);
+                    }
+                    self.skip_nonsense()?;
+                }
+                Some(b'$') => match self.take_packet() {
+                    None if self.is_doubtful() => self.skip_nonsense()?,
+                    packet => return Ok(packet),
+                },
                 Some(_) if !head::begins_like_one(&self.buffer) => self.skip_nonsense()?,
                 Some(_) => {
                     let Some(head) = self.take_head()? else {
@@ -132,13 +189,25 @@ impl Connection {
                 }
             }
         }
-        let Some((message, length)) = self
-            .headed
-            .take_if(|(_, length)| *length <= self.buffer.len())
-        else {
+        let (buffer, is_quiet) = (&self.buffer, self.is_quiet);
+        let whole = self.headed.take_if(|(message, said)| {
+            if description::is_one(message) {
+                description::length(buffer, *said, is_quiet).is_some()
+            } else {
+                said.unwrap_or(0) <= buffer.len()
+            }
+        });
+        let Some((message, said)) = whole else {
             return Ok(None);
         };
-        let body = Bytes::copy_from_slice(&self.buffer.split_to(length));
+        let length = if description::is_one(&message) {
+            description::length(buffer, said, is_quiet)
+        } else {
+            said
+        };
+        let body = self.buffer.split_to(length.unwrap_or(0));
+        let body = Bytes::copy_from_slice(&body);
+        self.is_quiet = false;
         self.understand();
         Ok(match message {
             Message::Response(response) => Some(Incoming::Response(response, body)),
@@ -150,11 +219,16 @@ impl Connection {
 
     fn understand(&mut self) {
         self.understood = true;
-        self.skipped = 0;
+        if let Some(lost) = &mut self.lost {
+            lost.found += 1;
+            if lost.found >= FOUND {
+                self.lost = None;
+            }
+        }
     }
 
     /// Takes the head of a message out of the buffer, with the length of its body.
-    fn take_head(&mut self) -> Result<Option<(Message, usize)>, Fault> {
+    fn take_head(&mut self) -> Result<Option<(Message, Option<usize>)>, Fault> {
         let Some(length) = head::length(&self.buffer) else {
             let endless = self.buffer.len() > HEAD_MAX;
             return if endless {
@@ -168,7 +242,7 @@ impl Connection {
         }
         let text = self.buffer.split_to(length);
         let (message, body) = head::parse(&text).ok_or(Fault::NotRtsp)?;
-        if body > BODY_MAX {
+        if body.is_some_and(|length| length > BODY_MAX) {
             return Err(Fault::TooLarge);
         }
         Ok(Some((message, body)))
@@ -177,18 +251,47 @@ impl Connection {
     /// Looks for the next packet or message after bytes that belong to none: a body longer than its
     /// camera said, for example.
     fn skip_nonsense(&mut self) -> Result<(), Fault> {
-        if !self.understood || self.skipped > HEAD_MAX {
+        let lost = self.lost.get_or_insert_with(|| Lost {
+            since: Instant::now(),
+            skipped: 0,
+            found: 0,
+        });
+        lost.found = 0;
+        if !self.understood || lost.skipped > LOST_BYTES_MAX || lost.since.elapsed() > LOST_TIME_MAX
+        {
             return Err(Fault::NotRtsp);
         }
-        let next = (1..self.buffer.len()).find(|at| {
-            let rest = &self.buffer[*at..];
-            rest.starts_with(b"$") || rest.starts_with(b"RTSP/")
-        });
-        // What may be the beginning of one stays.
-        let skip = next.unwrap_or(self.buffer.len().saturating_sub(4).max(1));
-        self.skipped += skip;
+        let ends = 1..self.buffer.len();
+        let skip = ends
+            .into_iter()
+            .find(|at| begins(&self.buffer[*at..]) != Begins::No)
+            .unwrap_or(self.buffer.len());
+        lost.skipped += skip;
         self.buffer.advance(skip);
         Ok(())
+    }
+
+    /// Whether the packet at the beginning of the buffer takes long to arrive, and others seem to have
+    /// arrived inside it: then its length is wrong.
+    fn is_doubtful(&mut self) -> bool {
+        let Some(since) = self.partial else {
+            return false;
+        };
+        if since.elapsed() < DOUBTFUL_TIME {
+            return false;
+        }
+        // Not looked at with each read.
+        self.partial = Some(Instant::now());
+        let inside = (1..self.buffer.len()).any(|at| {
+            let first = &self.buffer[at..];
+            let second = packet_length(first).and_then(|length| first.get(length..));
+            let third = second.and_then(|second| second.get(packet_length(second)?..));
+            third.is_some_and(|third| packet_length(third).is_some())
+        });
+        if inside {
+            self.partial = None;
+        }
+        inside
     }
 
     /// A packet; a large one without a copy.
@@ -198,8 +301,12 @@ impl Connection {
         };
         let (channel, length) = (*channel, usize::from(u16::from_be_bytes([*high, *low])));
         if rest.len() < length {
+            if length >= DOUBTFUL_LENGTH {
+                self.partial.get_or_insert_with(Instant::now);
+            }
             return None;
         }
+        self.partial = None;
         self.buffer.advance(4);
         self.understand();
         let packet = self.buffer.split_to(length);
@@ -213,8 +320,35 @@ impl Connection {
     }
 }
 
+/// The length of the packet that `bytes` seem to begin with, with its head.
+fn packet_length(bytes: &[u8]) -> Option<usize> {
+    let [b'$', _, high, low, ..] = bytes else {
+        return None;
+    };
+    let length = usize::from(u16::from_be_bytes([*high, *low]));
+    (begins(bytes) == Begins::Yes).then_some(4 + length)
+}
+
+/// Whether an answer or a packet begins with `bytes`, among others that belong to nothing.
+fn begins(bytes: &[u8]) -> Begins {
+    let is = |certain| if certain { Begins::Yes } else { Begins::No };
+    match bytes {
+        [b'$', channel, high, low, first, ..] => {
+            let length = usize::from(u16::from_be_bytes([*high, *low]));
+            // RTP and RTCP have version 2 (RFC 3550 §5.1), and no less than this.
+            let is_rtp = first >> 6 == 2 && (8..=FOUND_LENGTH_MAX).contains(&length);
+            is(is_rtp && *channel <= FOUND_CHANNEL_MAX)
+        }
+        [b'$', ..] => Begins::Perhaps,
+        _ if bytes.len() < 5 && b"RTSP/".starts_with(bytes) => Begins::Perhaps,
+        _ => is(bytes.starts_with(b"RTSP/")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use rand::{Rng, RngExt, SeedableRng, rngs::SmallRng};
+
     use super::*;
 
     /// What a connection makes of `bytes` that arrive `step` at a time, and how it ends.
@@ -266,11 +400,12 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_that_belong_to_nothing_are_passed_over_once_a_camera_is_known() {
-        let bytes = b"RTSP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nxyz$\x02\x00\x01a\x00\x01\
-            RTSP/1.0 200 OK\r\n\r\n";
+        let bytes = b"RTSP/1.0 200 OK\r\nContent-Length: 1\r\n\r\nxyz$$zzRTS$\x02\x00\x08\x80abcdefg\x00\x01\
+            RTSP/1.0 200 OK\r\n\r\n$\x00\x00\x08\x80abcdefg$\x00\x00\x01a";
         for step in [1, 3, 1_000] {
             let (seen, end) = read(bytes, step).await;
-            assert_eq!(seen, ["200 1", "$2 1", "200 0"], "step {step}");
+            let all = ["200 1", "$2 8", "200 0", "$0 8", "$0 1"];
+            assert_eq!(seen, all, "step {step}");
             assert!(matches!(end, Fault::Closed), "{end}");
         }
     }
@@ -290,5 +425,152 @@ mod tests {
         let line = [b"RTSP/1.0 200 ".to_vec(), vec![b'x'; 100_000]].concat();
         let (_, end) = read(&line, 5_000).await;
         assert!(matches!(end, Fault::TooLarge), "{end}");
+    }
+
+    /// A packet of 1000 bytes on channel 0.
+    fn packet(random: &mut SmallRng) -> Vec<u8> {
+        let mut bytes = vec![0; 1_004];
+        random.fill_bytes(&mut bytes);
+        bytes[..5].copy_from_slice(b"$\x00\x03\xe8\x80");
+        bytes
+    }
+
+    #[tokio::test]
+    async fn after_a_wrong_length_the_next_packets_are_found() {
+        let mut random = SmallRng::seed_from_u64(3);
+        for wrong in [[0, 1], [0xff, 0xff], [3, 0], [3, 0xff]] {
+            let mut bytes = b"RTSP/1.0 200 OK\r\n\r\n".to_vec();
+            for number in 0..200 {
+                let mut packet = packet(&mut random);
+                if number == 10 {
+                    packet[2..4].copy_from_slice(&wrong);
+                }
+                bytes.extend(packet);
+            }
+            let (seen, end) = read(&bytes, 1_460).await;
+            let whole = seen.iter().filter(|seen| *seen == "$0 1000").count();
+            assert!(whole >= 120, "{whole}");
+            assert!(matches!(end, Fault::Closed), "{end}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_length_that_would_take_long_to_arrive_is_doubted() {
+        let (mut camera, ours) = tokio::io::duplex(1 << 20);
+        let mut connection = Connection::new(Box::new(ours));
+        let mut random = SmallRng::seed_from_u64(6);
+        let begun = Instant::now();
+        let drip = async {
+            let head = b"RTSP/1.0 200 OK\r\n\r\n$\x00\xff\xf0\x80ab";
+            camera.write_all(head).await.unwrap();
+            loop {
+                camera.write_all(&packet(&mut random)).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let look = async {
+            loop {
+                if let Incoming::Data { packet, .. } = connection.next().await.unwrap() {
+                    assert_eq!(packet.len(), 1_000);
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            () = drip => {}
+            () = look => {}
+        }
+        assert!(begun.elapsed() < Duration::from_secs(1));
+        // One that is as long as it says is only slow.
+        let (mut camera, ours) = tokio::io::duplex(1 << 20);
+        let mut connection = Connection::new(Box::new(ours));
+        let drip = async {
+            let mut bytes = vec![0; 60_000];
+            random.fill_bytes(&mut bytes);
+            bytes.splice(..0, *b"RTSP/1.0 200 OK\r\n\r\n$\x00\xea\x60");
+            for part in bytes.chunks(2_000) {
+                camera.write_all(part).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let look = async {
+            let _ = connection.next().await.unwrap();
+            let whole = connection.next().await.unwrap();
+            assert!(matches!(whole, Incoming::Data { packet, .. } if packet.len() == 60_000));
+        };
+        tokio::join!(drip, look);
+    }
+
+    #[tokio::test]
+    async fn nonsense_without_end_is_given_up_soon() {
+        let mut random = SmallRng::seed_from_u64(4);
+        let mut bytes = b"RTSP/1.0 200 OK\r\n\r\n".to_vec();
+        bytes.extend(packet(&mut random));
+        let sane = bytes.len();
+        bytes.extend((0..1 << 20).map(|_| random.random::<u8>()));
+        let (seen, end) = read(&bytes, 1_460).await;
+        assert!(matches!(end, Fault::NotRtsp), "{end} after {}", seen.len());
+        // A packet that chance has made may have swallowed some of it.
+        assert!(seen.len() < 20, "{} in {sane}", seen.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nonsense_that_drips_is_given_up_after_two_seconds() {
+        let (mut camera, ours) = tokio::io::duplex(1 << 20);
+        let mut connection = Connection::new(Box::new(ours));
+        let begun = Instant::now();
+        let drip = async {
+            let mut bytes = b"RTSP/1.0 200 OK\r\n\r\n".to_vec();
+            while camera.write_all(&bytes).await.is_ok() {
+                bytes = b"nonsense".to_vec();
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let end = async { while connection.next().await.is_ok() {} };
+        tokio::select! {
+            () = drip => {}
+            () = end => {}
+        }
+        assert!(begun.elapsed() < LOST_TIME_MAX + Duration::from_millis(300));
+    }
+
+    /// The bodies of the answers that come out of `bytes`, and when the last one did.
+    async fn bodies(bytes: &[u8]) -> (Vec<String>, Duration) {
+        let (mut camera, ours) = tokio::io::duplex(1 << 20);
+        let mut connection = Connection::new(Box::new(ours));
+        camera.write_all(bytes).await.unwrap();
+        let (begun, mut took) = (Instant::now(), Duration::ZERO);
+        let mut seen = Vec::new();
+        let limit = Duration::from_secs(5);
+        while let Ok(Ok(incoming)) = timeout(limit, connection.next()).await {
+            if let Incoming::Response(_, body) = incoming {
+                seen.push(String::from_utf8(body.to_vec()).unwrap());
+                took = begun.elapsed();
+            }
+        }
+        (seen, took)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn descriptions_are_read_whatever_length_they_say() {
+        let sdp = "v=0\r\nm=video 0 RTP/AVP 96\r\na=control:1\r\n";
+        for (length, tail, patience) in [
+            ("Content-Length: 40\r\n", "", 0),
+            ("", "", 300),
+            ("Content-Length: 10\r\n", "", 0),
+            ("Content-Length: 45\r\n", "", 1_000),
+            ("Content-Length: 10\r\n", "RTSP/1.0 200 OK\r\n\r\n", 0),
+            ("Content-Length: 40\r\n", "RTSP/1.0 200 OK\r\n\r\n", 0),
+            ("", "RTSP/1.0 200 OK\r\n\r\n", 0),
+        ] {
+            let head = "RTSP/1.0 200 OK\r\nContent-type: application/SDP\r\n";
+            let (seen, took) = bodies(format!("{head}{length}\r\n{sdp}{tail}").as_bytes()).await;
+            assert_eq!(seen[0], sdp, "{length}{tail}");
+            assert_eq!(seen.len(), 1 + usize::from(!tail.is_empty()));
+            assert!(
+                took.as_millis().abs_diff(patience) <= 1,
+                "{length}: {took:?}"
+            );
+        }
     }
 }

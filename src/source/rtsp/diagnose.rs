@@ -5,6 +5,7 @@ use std::{io, time::Duration};
 use super::{connection::Fault, http::Refused, session::Failure, tls};
 use crate::{
     base::{Error, ErrorKind, SourceUrl},
+    media::Kind,
     source::confinement::Refusal,
 };
 
@@ -279,6 +280,16 @@ fn answered(url: &SourceUrl, request: &str, status: u16, reason: &str) -> Error 
         ),
     };
     unavailable(url, &what)
+}
+
+/// The track of this kind has stopped, others go on.
+pub(super) fn stopped(url: &SourceUrl, kind: Kind) -> Error {
+    let (stopped, goes_on) = match kind {
+        Kind::Video => ("video", "sound"),
+        Kind::Audio => ("sound", "video"),
+    };
+    let what = format!("its {stopped} has stopped while its {goes_on} goes on; restart the camera");
+    Error::new(ErrorKind::DeadlineExceeded, format!("camera {url}: {what}"))
 }
 
 /// Nothing came within `limit`.

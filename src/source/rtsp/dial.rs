@@ -1,6 +1,9 @@
 //! [`Dialer`]: connections to a camera, with TLS where its URL says so.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use tokio::time::{Instant, timeout_at};
 
@@ -31,7 +34,10 @@ pub(super) struct Dialer {
     url: SourceUrl,
     trust: Option<Trust>,
     addresses: Vec<SocketAddr>,
+    /// For each connection.
+    limit: Duration,
     end: Instant,
+    was_answered: bool,
 }
 
 impl Dialer {
@@ -40,14 +46,22 @@ impl Dialer {
         url: SourceUrl,
         trust: Option<Trust>,
         addresses: Vec<SocketAddr>,
+        limit: Duration,
         end: Instant,
     ) -> Self {
         Self {
             url,
             trust,
             addresses,
+            limit,
             end,
+            was_answered: false,
         }
+    }
+
+    /// Whether a connection was made.
+    pub(super) fn was_answered(&self) -> bool {
+        self.was_answered
     }
 
     pub(super) fn url(&self) -> &SourceUrl {
@@ -56,10 +70,11 @@ impl Dialer {
 
     /// A new connection, secret if the URL says so.
     pub(super) async fn connect(&mut self) -> Result<Link, Error> {
-        let dialled = connect::dial(&self.url, &self.addresses);
-        let stream = timeout_at(self.end, dialled).await.unwrap_or_else(|_| {
-            Err(diagnose::silent(&self.url, "the connection", CONNECT_LIMIT))
-        })?;
+        let dialled = connect::dial(&self.url, &self.addresses, self.limit);
+        let stream = timeout_at(self.end, dialled)
+            .await
+            .unwrap_or_else(|_| Err(diagnose::silent(&self.url, "the connection", self.limit)))?;
+        self.was_answered = true;
         let ends = stream.set_nodelay(true).and_then(|()| {
             let (local, camera) = (stream.local_addr()?.ip(), stream.peer_addr()?);
             self.addresses = vec![camera];
@@ -132,7 +147,7 @@ mod tests {
         let found = connect::find(&url, &anywhere, ready(Ok(found)));
         let found = found.await.unwrap();
         let end = Instant::now() + Duration::from_secs(5);
-        let mut dialer = Dialer::new(url.clone(), None, found, end);
+        let mut dialer = Dialer::new(url.clone(), None, found, CONNECT_LIMIT, end);
         let open = (carrier::of(url.scheme()).unwrap().open)(&mut dialer);
         let camera = async {
             let (mut asked, _) = listener.accept().await.unwrap();

@@ -8,6 +8,9 @@ use retina::rtsp::{msg::Message, parse::Parser};
 /// Longest first line before it is clear that it is none, in bytes: URLs of cloud cameras are long.
 const FIRST_LINE_MAX: usize = 8 << 10;
 
+/// Lines looked at; no camera sends more than twenty.
+const LINES_MAX: usize = 128;
+
 /// Whether `bytes` can be the beginning of a message, as far as they go.
 pub(super) fn begins_like_one(bytes: &[u8]) -> bool {
     let line = bytes
@@ -39,19 +42,19 @@ pub(super) fn length(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// The message of a whole head, and the length of its body.
-pub(super) fn parse(head: &[u8]) -> Option<(Message, usize)> {
+/// The message of a whole head, and the length of its body, if it says so.
+pub(super) fn parse(head: &[u8]) -> Option<(Message, Option<usize>)> {
     let mut lines = head.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     let mut clean = first_line(lines.next()?)?;
-    let mut body = 0;
-    for line in lines {
+    let mut body = None;
+    for line in lines.take(LINES_MAX) {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else {
             continue;
         };
         let (name, value) = (line[..colon].trim_ascii(), line[colon + 1..].trim_ascii());
         if name.eq_ignore_ascii_case(b"Content-Length") {
             // Taken here, so that a strange one does not cost the whole message.
-            body = number(value);
+            body = Some(number(value));
             continue;
         }
         let is_name = !name.is_empty()
@@ -117,7 +120,7 @@ mod tests {
         (
             response.status_code.as_u16(),
             sequence.unwrap_or_default(),
-            body,
+            body.unwrap_or(0),
         )
     }
 
@@ -139,7 +142,7 @@ mod tests {
     fn a_request_of_the_camera_is_read() {
         let head = b"GET_PARAMETER rtsp://h/x RTSP/1.0\r\nCSeq: 9\r\n\r\n";
         assert!(begins_like_one(head) && begins_like_one(b"GET_P"));
-        let Some((Message::Request(request), 0)) = parse(head) else {
+        let Some((Message::Request(request), None)) = parse(head) else {
             panic!("no request");
         };
         assert_eq!(request.method.to_string(), "GET_PARAMETER");

@@ -6,9 +6,11 @@ use bytes::Bytes;
 use retina::rtcp::PacketRef;
 
 use super::{
-    packet::{Follower, is_rtcp},
+    packet::{Follower, Taken, is_rtcp},
+    reorder::Reorder,
+    stall::{Health, Pulse},
     tracks::Chosen,
-    transport::Arrived,
+    transport::{Arrived, Transport},
 };
 use crate::{
     hub::{LeftOut, Publisher},
@@ -41,10 +43,17 @@ pub(super) struct Ingest {
     announced: bool,
     told_of_b_frames: bool,
     started: Option<Duration>,
+    /// By when the first packets are due.
+    begin_by: Duration,
 }
 
 struct TrackState {
+    /// By UDP only.
+    reorder: Option<Reorder>,
     follower: Follower,
+    pulse: Pulse,
+    /// The time of the last packet.
+    newest: Option<i64>,
     timeline: Timeline,
     rate: u32,
     /// Video only.
@@ -54,13 +63,22 @@ struct TrackState {
 }
 
 impl Ingest {
-    /// `floor` is the latest time that viewers have seen, of an earlier connection.
-    pub(super) fn new(chosen: Chosen, floor: Duration) -> Self {
+    /// `floor` is the latest time that viewers have seen, of an earlier connection. The first packets are
+    /// due at `begin_by`.
+    pub(super) fn new(
+        chosen: Chosen,
+        transport: Transport,
+        floor: Duration,
+        begin_by: Duration,
+    ) -> Self {
         let tracks: Vec<_> = chosen
             .tracks
             .iter()
             .map(|track| TrackState {
-                follower: Follower::default(),
+                reorder: (transport == Transport::Udp).then(Reorder::default),
+                follower: Follower::new(track.expected),
+                pulse: Pulse::new(track.codec.kind()),
+                newest: None,
                 timeline: Timeline::new(track.codec.clock_rate(), floor),
                 rate: track.codec.clock_rate(),
                 assembler: matches!(track.codec, Codec::H264(_))
@@ -75,26 +93,95 @@ impl Ingest {
             announced: false,
             told_of_b_frames: false,
             started: None,
+            begin_by,
         }
     }
 
-    /// Takes a packet; whether it shows that the camera lives: if there is a picture, sound does not.
-    pub(super) fn take(&mut self, arrived: &Arrived, out: &Publisher) -> bool {
+    /// Takes a packet.
+    pub(super) fn take(&mut self, arrived: Arrived, out: &Publisher) {
+        let index = arrived.track;
         if arrived.control || is_rtcp(&arrived.packet) {
-            self.rtcp(arrived.track, &arrived.packet);
-            return false;
+            self.rtcp(index, &arrived.packet);
+        } else if let Some(mut reorder) = self.tracks[index].reorder.take() {
+            let mut next = |packet: Bytes| self.rtp(index, &packet, out);
+            reorder.push(arrived.packet, out.now(), &mut next);
+            self.tracks[index].reorder = Some(reorder);
+        } else {
+            self.rtp(index, &arrived.packet, out);
         }
-        self.rtp(arrived.track, &arrived.packet, out)
     }
 
-    fn rtp(&mut self, index: usize, packet: &Bytes, out: &Publisher) -> bool {
-        let Some(packet) = self.tracks[index].follower.take(packet) else {
-            return false;
+    fn rtp(&mut self, index: usize, packet: &Bytes, out: &Publisher) {
+        let state = &mut self.tracks[index];
+        let packet = match state.follower.take(packet) {
+            Taken::Next(packet) => packet,
+            Taken::Quiet => return state.pulse.rest(out.now()),
+            Taken::Nothing => return,
         };
         let now = out.now();
+        if state.newest.replace(packet.time) != Some(packet.time) && state.pulse.beat(now) {
+            self.revive(index, out);
+        }
         self.publish(index, Some(packet), now, out);
         self.announce(now, out);
-        self.is_watched(index)
+    }
+
+    /// What is due by now: packets that have waited long enough for others.
+    pub(super) fn expire(&mut self, out: &Publisher) {
+        for index in 0..self.tracks.len() {
+            if let Some(mut reorder) = self.tracks[index].reorder.take() {
+                reorder.expire(out.now(), &mut |packet| self.rtp(index, &packet, out));
+                self.tracks[index].reorder = Some(reorder);
+            }
+        }
+    }
+
+    /// When [`expire`](Self::expire) has something to do.
+    pub(super) fn waits_until(&self) -> Option<Duration> {
+        let waiting = self
+            .tracks
+            .iter()
+            .filter_map(|track| track.reorder.as_ref());
+        waiting.filter_map(Reorder::due).min()
+    }
+
+    /// The payload types of the tracks, as described.
+    pub(super) fn payload_types(&self) -> Vec<Option<u8>> {
+        let tracks = self.chosen.tracks.iter();
+        tracks.map(|track| track.expected.payload_type).collect()
+    }
+
+    pub(super) fn pulses(&self) -> impl Iterator<Item = &Pulse> + Clone {
+        self.tracks.iter().map(|track| &track.pulse)
+    }
+
+    /// How the tracks are.
+    pub(super) fn health(&self, now: Duration) -> Health {
+        Health::of(&self.pulses(), self.begin_by, now)
+    }
+
+    /// Goes on without the track of `kind`, which has stopped, until it comes back.
+    pub(super) fn give_up(&mut self, kind: Kind, out: &Publisher) {
+        for state in &mut self.tracks {
+            if state.pulse.kind() == kind {
+                state.pulse.give_up();
+            }
+        }
+        let reason = stopped(kind).to_owned();
+        tracing::warn!("{reason}");
+        self.chosen.left_out.push(LeftOut { kind, reason });
+        self.announced = true;
+        out.announce(self.chosen.announcement());
+    }
+
+    /// A track that was given up is back.
+    fn revive(&mut self, index: usize, out: &Publisher) {
+        let kind = self.tracks[index].pulse.kind();
+        tracing::info!(kind = kind.name(), "the track is back");
+        self.chosen
+            .left_out
+            .retain(|left| left.reason != stopped(kind));
+        out.announce(self.chosen.announcement());
     }
 
     /// Nothing more has arrived by now: of a large picture, what is there goes to the viewers.
@@ -113,11 +200,17 @@ impl Ingest {
         let (sync, rate) = (&self.sync, state.rate);
         let codec = self.chosen.tracks[index].codec;
         let (timeline, last) = (&mut state.timeline, &mut state.last);
+        let pulse = &mut state.pulse;
         if let Some(assembler) = &mut state.assembler {
             let mut publish = |unit: AccessUnit| {
-                // All parts of a picture have its time.
                 let time = match *last {
-                    Some((ticks, time)) if ticks == unit.time => time,
+                    // All parts of a picture have its time.
+                    Some((ticks, time)) if ticks == unit.time && !unit.part.first => time,
+                    Some((ticks, _)) if ticks == unit.time => {
+                        // The camera's clock stands still, and its pictures go on.
+                        pulse.beat(now);
+                        timeline.place(unit.time, now)
+                    }
                     _ => timeline.place(unit.time, now),
                 };
                 *last = Some((unit.time, time));
@@ -157,11 +250,6 @@ impl Ingest {
         }
     }
 
-    fn is_watched(&self, index: usize) -> bool {
-        let has_video = self.tracks.iter().any(|track| track.assembler.is_some());
-        !has_video || self.tracks[index].assembler.is_some()
-    }
-
     /// Announces the tracks as soon as the profile of the video is known, or has been waited for; and
     /// again when it changes, or B-frames are left out.
     fn announce(&mut self, now: Duration, out: &Publisher) {
@@ -191,9 +279,12 @@ impl Ingest {
         }
     }
 
-    /// Takes the sender report at the beginning of a compound packet, if there is one.
+    /// Takes the sender report at the beginning of a compound packet, if there is one, and the goodbye.
     fn rtcp(&mut self, index: usize, compound: &[u8]) {
-        let state = &self.tracks[index];
+        let state = &mut self.tracks[index];
+        if goodbyes(compound).any(|ssrc| state.follower.follows(ssrc)) {
+            state.pulse.end();
+        }
         let Ok((first, _)) = PacketRef::parse(compound) else {
             return;
         };
@@ -207,6 +298,37 @@ impl Ingest {
         if let Some(time) = time.and_then(|time| state.timeline.at(time)) {
             self.sync
                 .report(index, state.rate, time, report.ntp_timestamp().0);
+        }
+    }
+}
+
+/// The sources that say goodbye in a compound RTCP packet ([RFC 3550 §6.6]); the first of each.
+///
+/// [RFC 3550 §6.6]: https://datatracker.ietf.org/doc/html/rfc3550#section-6.6
+fn goodbyes(mut compound: &[u8]) -> impl Iterator<Item = u32> {
+    const BYE: u8 = 203;
+    std::iter::from_fn(move || {
+        let [_, kind, high, low, rest @ ..] = compound else {
+            return None;
+        };
+        let length = 4 * usize::from(u16::from_be_bytes([*high, *low]));
+        compound = rest.get(length..)?;
+        Some((*kind, rest.first_chunk::<4>().filter(|_| length >= 4)))
+    })
+    .filter_map(|(kind, source)| source.filter(|_| kind == BYE))
+    .map(|source| u32::from_be_bytes(*source))
+}
+
+/// What people are told of a track that has stopped.
+fn stopped(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Video => {
+            "the camera's video has stopped while its sound goes on, also after another connection: \
+             restart the camera"
+        }
+        Kind::Audio => {
+            "the camera's sound has stopped while its video goes on, also after another connection: \
+             restart the camera if you miss it"
         }
     }
 }

@@ -1,13 +1,15 @@
 //! RTSP cameras: one session from DESCRIBE to TEARDOWN, RTP packets to frames.
 //!
 //! `dial` connects, also inside TLS, and a `carrier` makes a stream of bytes of it, also through a web
-//! server. `connection` frames messages over that, `session` speaks the protocol, `transport` and
-//! `packet` bring RTP in order, `ingest` makes frames of it.
+//! server. `connection` frames messages over that, `session` speaks the protocol, `transport`, `reorder`
+//! and `packet` bring RTP in order, `ingest` makes frames of it. `play` does this until something breaks,
+//! which `stall` tells.
 
 mod authentication;
 mod carrier;
 mod connect;
 mod connection;
+mod description;
 mod diagnose;
 mod dial;
 mod head;
@@ -17,19 +19,30 @@ pub mod inspect;
 #[cfg(test)]
 mod mutations;
 mod packet;
+mod play;
 mod redirect;
+#[cfg(test)]
+mod rehearsal;
+mod reorder;
 mod session;
+mod stall;
 mod tls;
 mod tracks;
 mod transport;
 mod tunnel;
 mod websocket;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use async_trait::async_trait;
-use futures::FutureExt;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -38,11 +51,13 @@ use self::{
     connection::Connection,
     dial::{Dialer, Ends},
     ingest::Ingest,
+    play::Over,
     redirect::Redirect,
     session::{Failure, Session},
+    stall::Lapses,
     tls::{Fingerprint, Trust},
     tracks::{Chosen, control_url},
-    transport::{Arrived, Route, Transport},
+    transport::{Route, Transport},
 };
 use super::{Confinement, Source, SourceKind};
 use crate::{
@@ -71,16 +86,27 @@ pub const KIND: SourceKind = SourceKind {
 const OPEN_LIMIT: Duration = Duration::from_secs(7);
 /// Finding the address, making a connection, agreeing on TLS, and each exchange of HTTP.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
+/// The same where nobody has answered before: then there is a call each second.
+const REDIAL_LIMIT: Duration = Duration::from_secs(1);
+/// How much longer an opening goes on for who asks next, after those who have waited until now were told
+/// that it is slow: some cameras need that long to wake up, and to begin again would not help.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// DESCRIBE: some cameras wake their encoder first, so it may take nearly all there is.
-const DESCRIBE_LIMIT: Duration = Duration::from_secs(6);
+const DESCRIBE_LIMIT: Duration = Duration::from_secs(16);
 /// Each later request.
 const REQUEST_LIMIT: Duration = Duration::from_secs(3);
-/// Silence after which a camera counts as gone.
-const SILENCE_LIMIT: Duration = Duration::from_secs(10);
-/// Saying goodbye.
+/// From PLAY to the first packet by UDP, before TCP is tried instead: which takes some time, too.
+const UDP_LIMIT: Duration = Duration::from_millis(2_500);
+const SWITCH_LIMIT: Duration = Duration::from_millis(2_500);
+/// Saying goodbye; and to a camera that has been silent.
 const TEARDOWN_LIMIT: Duration = Duration::from_millis(1_500);
+const SILENT_TEARDOWN_LIMIT: Duration = Duration::from_millis(500);
 /// Largest UDP packet.
 const DATAGRAM_MAX: usize = 64 << 10;
+/// The status of a camera that does not know the transport that it is asked for ([RFC 2326 §11.3.7]).
+///
+/// [RFC 2326 §11.3.7]: https://datatracker.ietf.org/doc/html/rfc2326#section-11.3.7
+const UNSUPPORTED_TRANSPORT: u16 = 461;
 
 struct Rtsp {
     url: SourceUrl,
@@ -90,12 +116,20 @@ struct Rtsp {
     transport: Transport,
     trust: Option<Trust>,
     confinement: Confinement,
+    /// Whether it plays by the other transport only than the one that was asked for.
+    is_switched: AtomicBool,
+    lapses: Lapses,
+    was_answered: AtomicBool,
+    /// What the opening waits for, and since when.
+    step: Mutex<(&'static str, Instant)>,
 }
 
 /// How a camera ends before it is told to.
 enum End {
     Failed(Error),
     Moved(Redirect),
+    /// It does not play by this transport; perhaps by the other.
+    Unsuited(Error),
 }
 
 impl From<Error> for End {
@@ -156,22 +190,63 @@ impl Rtsp {
             transport,
             trust,
             confinement: confinement.clone(),
+            is_switched: AtomicBool::new(false),
+            lapses: Lapses::default(),
+            was_answered: AtomicBool::new(true),
+            step: Mutex::new(("the connection", Instant::now())),
         })
+    }
+
+    /// The transport to ask for.
+    fn transport(&self) -> Transport {
+        match (self.transport, self.is_switched.load(Ordering::Relaxed)) {
+            (Transport::Tcp, false) | (Transport::Udp, true) => Transport::Tcp,
+            (Transport::Udp, false) | (Transport::Tcp, true) => Transport::Udp,
+        }
+    }
+
+    /// Whether the other transport could be asked for.
+    fn can_switch(&self) -> bool {
+        self.carrier.is_plain && self.trust.is_none()
+    }
+
+    /// What the opening waits for from now on.
+    fn begin(&self, step: &'static str) {
+        *self.step.lock().unwrap_or_else(PoisonError::into_inner) = (step, Instant::now());
+    }
+
+    /// What to tell those for whom the opening takes too long.
+    fn slow(&self) -> Error {
+        let (step, begun) = *self.step.lock().unwrap_or_else(PoisonError::into_inner);
+        diagnose::silent(&self.url, step, begun.elapsed())
     }
 
     /// Connects by the carrier of the URL.
     async fn connect(&self, end: Instant) -> Result<(Session, Ends), Error> {
+        self.begin("the name server");
+        let limit = if self.was_answered.swap(true, Ordering::Relaxed) {
+            CONNECT_LIMIT
+        } else {
+            REDIAL_LIMIT
+        };
         let found = connect::find(&self.url, &self.confinement, connect::look_up(&self.url));
         // After redirections little time may be left.
-        let addresses = timeout_at(end, found).await.unwrap_or_else(|_| {
+        let found = timeout_at(end, found).await.unwrap_or_else(|_| {
             Err(diagnose::silent(
                 &self.url,
                 "the name server",
                 CONNECT_LIMIT,
             ))
-        })?;
-        let mut dialer = Dialer::new(self.url.clone(), self.trust, addresses, end);
-        let link = (self.carrier.open)(&mut dialer).await?;
+        });
+        // Nobody is called under a name that is not known.
+        let is_unknown = matches!(&found, Err(e) if e.kind() == ErrorKind::Unavailable);
+        self.was_answered.store(!is_unknown, Ordering::Relaxed);
+        self.begin("the connection");
+        let mut dialer = Dialer::new(self.url.clone(), self.trust, found?, limit, end);
+        let link = (self.carrier.open)(&mut dialer).await;
+        self.was_answered
+            .store(dialer.was_answered(), Ordering::Relaxed);
+        let link = link?;
         let connection = Connection::new(link.stream);
         let session = Session::new(connection, self.url.clone(), self.wire_url.clone());
         Ok((session, link.ends))
@@ -189,17 +264,21 @@ impl Rtsp {
             .step("DESCRIBE", DESCRIBE_LIMIT, end, described)
             .await?;
         let description = Description::parse(&described.sdp);
-        let chosen =
+        let mut chosen =
             Chosen::from(&description).map_err(|what| diagnose::unplayable(&self.url, &what))?;
         let controls: Vec<_> = chosen.tracks.iter().map(|t| t.control.as_str()).collect();
         let aggregate = description.session.get("control").unwrap_or_default();
-        let routes = self
+        let (routes, sources) = self
             .set_up(session, ends, end, &described.base, aggregate, &controls)
             .await?;
+        for (track, ssrc) in chosen.tracks.iter_mut().zip(sources) {
+            track.expected.ssrc = ssrc;
+        }
         Ok((chosen, routes))
     }
 
-    /// Sets up the tracks at `controls`, which are relative to `base` as `aggregate` is, and plays them.
+    /// Sets up the tracks at `controls`, which are relative to `base` as `aggregate` is, and plays them. The
+    /// routes, and the sources that the camera names.
     async fn set_up(
         &self,
         session: &mut Session,
@@ -208,7 +287,7 @@ impl Rtsp {
         base: &str,
         aggregate: &str,
         controls: &[&str],
-    ) -> Result<Vec<Route>, End> {
+    ) -> Result<(Vec<Route>, Vec<Option<u32>>), End> {
         let url_of = |control: &str| {
             control_url(base, control)
                 .or_else(|| control_url(self.wire_url.as_str(), control))
@@ -220,33 +299,43 @@ impl Rtsp {
         let aggregate = url_of(aggregate)?;
         session.set_aggregate(aggregate.clone());
         let mut routes = Vec::new();
+        let mut sources = Vec::new();
+        let transport = self.transport();
         for (control, index) in controls.iter().zip(0..) {
-            let opened = Route::open(self.transport, index, ends.local).await;
+            let opened = Route::open(transport, index, ends.local).await;
             let (mut route, header) = opened.map_err(|e| {
                 Error::new(ErrorKind::ResourceExhausted, "no UDP ports for a camera").with_source(e)
             })?;
             let control = url_of(control)?;
             let setup = session.setup(&control, header);
-            let chosen = self.step("SETUP", REQUEST_LIMIT, end, setup).await?;
-            route
-                .agree(&chosen, ends.camera)
-                .await
-                .map_err(|what| diagnose::failed(&self.url, "SETUP", Failure::Answer(what)))?;
+            let answer = self.step("SETUP", REQUEST_LIMIT, end, setup).await?;
+            let agreed = route.agree(&answer, ends.camera).await;
+            agreed.map_err(|what| {
+                let failure = Failure::Answer(what);
+                End::Unsuited(diagnose::failed(&self.url, "SETUP", failure))
+            })?;
+            sources.push(transport::ssrc(&answer));
             routes.push(route);
         }
-        self.step("PLAY", REQUEST_LIMIT, end, session.play(aggregate))
-            .await?;
-        Ok(routes)
+        let played = session.play(aggregate);
+        match self.step("PLAY", REQUEST_LIMIT, end, played).await {
+            // It plays, whatever it says.
+            Err(End::Failed(e))
+                if e.kind() == ErrorKind::DeadlineExceeded && session.has_early() => {}
+            played => played?,
+        }
+        Ok((routes, sources))
     }
 
     /// One step of the opening with its deadline, the result in words for people.
     async fn step<T>(
         &self,
-        request: &str,
+        request: &'static str,
         limit: Duration,
         end: Instant,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, End> {
+        self.begin(request);
         let begun = Instant::now();
         let until = end.min(begun + limit);
         match timeout_at(until, work).await {
@@ -259,8 +348,31 @@ impl Rtsp {
     fn end(&self, request: &str, failure: Failure, played: Duration) -> End {
         match failure {
             Failure::Moved(location) => End::Moved(Redirect { location, played }),
+            Failure::Status(UNSUPPORTED_TRANSPORT, _) => {
+                End::Unsuited(diagnose::failed(&self.url, request, failure))
+            }
             failure => End::Failed(diagnose::failed(&self.url, request, failure)),
         }
+    }
+
+    /// The same as `serve`, and tells who waits if there is nothing to see at `opened_by`.
+    async fn serve_telling(
+        &self,
+        session: &mut Session,
+        ends: Ends,
+        out: &Publisher,
+        opened_by: Instant,
+    ) -> Result<(), End> {
+        let mut serve = pin!(self.serve(session, ends, out, opened_by));
+        tokio::select! {
+            biased;
+            end = serve.as_mut() => return end,
+            () = sleep_until(opened_by) => {}
+        }
+        if !out.is_live() {
+            out.failed(self.slow());
+        }
+        serve.await
     }
 
     /// Opens the camera and publishes its frames until something breaks.
@@ -271,77 +383,82 @@ impl Rtsp {
         out: &Publisher,
         opened_by: Instant,
     ) -> Result<(), End> {
-        let (chosen, routes) = self.open(session, ends, opened_by).await?;
+        let end = opened_by + PATIENCE;
+        let (chosen, routes) = self.open(session, ends, end).await?;
         tracing::info!(tracks = %chosen, "camera connected");
+        self.begin("the first packet");
         let begun = Instant::now();
-        let mut ingest = Ingest::new(chosen, out.latest());
-        let mut buffer = match self.transport {
+        let transport = self.transport();
+        let mut begin_by = if opened_by < begun + REQUEST_LIMIT {
+            begun + OPEN_LIMIT
+        } else {
+            opened_by
+        };
+        if transport == Transport::Udp {
+            begin_by = begin_by.min(begun + UDP_LIMIT);
+        }
+        let mut buffer = match transport {
             Transport::Tcp => Vec::new(),
             Transport::Udp => vec![0; DATAGRAM_MAX],
         };
-        let (mut silent_at, mut waiting_for, mut limit) =
-            (opened_by, "the first packet", OPEN_LIMIT);
-        loop {
-            let next = next_packet(session, &routes, ends.camera, &mut buffer);
-            let mut next = std::pin::pin!(next);
-            let arrived = if let Some(arrived) = next.as_mut().now_or_never() {
-                Ok(arrived)
-            } else {
-                ingest.dry(out);
-                timeout_at(silent_at, next).await
-            };
-            match arrived {
-                Ok(Ok(Some(arrived))) => {
-                    if ingest.take(&arrived, out) {
-                        (waiting_for, limit) = ("media", SILENCE_LIMIT);
-                        silent_at = Instant::now() + SILENCE_LIMIT;
-                    }
+        let mut ingest = Ingest::new(
+            chosen,
+            transport,
+            out.latest(),
+            out.now() + (begin_by - begun),
+        );
+        let over = play::play(
+            session,
+            &routes,
+            ends.camera,
+            &mut ingest,
+            &mut buffer,
+            out,
+            &self.lapses,
+        );
+        Err(match over.await {
+            Over::Failed(failure) => self.end("media", failure, begun.elapsed()),
+            Over::NeverBegan => {
+                let error = diagnose::silent(&self.url, "the first packet", begun.elapsed());
+                match transport {
+                    Transport::Tcp => End::Failed(error),
+                    Transport::Udp => End::Unsuited(error),
                 }
-                // A packet on a channel that nobody asked for.
-                Ok(Ok(None)) => {}
-                Ok(Err(failure)) => return Err(self.end("media", failure, begun.elapsed())),
-                Err(_) => return Err(diagnose::silent(&self.url, waiting_for, limit).into()),
             }
-        }
-    }
-}
-
-/// The next packet, however it comes; the session is kept alive meanwhile.
-async fn next_packet(
-    session: &mut Session,
-    routes: &[Route],
-    camera: IpAddr,
-    buffer: &mut [u8],
-) -> Result<Option<Arrived>, Failure> {
-    let interleaved = tokio::select! {
-        interleaved = session.next() => interleaved?,
-        arrived = transport::receive(routes, camera, buffer), if !buffer.is_empty() => {
-            return Ok(Some(arrived));
-        }
-    };
-    Ok(routes.iter().enumerate().find_map(|(track, route)| {
-        let Route::Channels(rtp, rtcp) = route else {
-            return None;
-        };
-        let control = *rtcp == interleaved.channel;
-        (control || *rtp == interleaved.channel).then(|| Arrived {
-            track,
-            control,
-            packet: interleaved.packet.clone(),
+            Over::Silent(since) => diagnose::silent(&self.url, "media", since).into(),
+            Over::Stopped(kind) => diagnose::stopped(&self.url, kind).into(),
         })
-    }))
+    }
 }
 
 #[async_trait]
 impl Source for Rtsp {
+    fn was_answered(&self) -> bool {
+        self.was_answered.load(Ordering::Relaxed)
+    }
+
     async fn run(&self, out: &Publisher, stop: &CancellationToken) -> Result<(), Error> {
         let mut opened_by = Instant::now() + OPEN_LIMIT;
         let mut sent_to: Option<Self> = None;
         let mut hops = 0;
+        let mut unsuited: Option<Error> = None;
         loop {
             let camera = sent_to.as_ref().unwrap_or(self);
-            let redirect = match camera.attempt(out, stop, opened_by).await {
+            let mut end = camera.attempt(out, stop, opened_by).await;
+            if let Err(End::Unsuited(error)) = end {
+                if unsuited.is_none() && camera.can_switch() {
+                    camera.is_switched.fetch_not(Ordering::Relaxed);
+                    let transport = camera.transport();
+                    tracing::info!(error = %error.chain(), ?transport, "trying the other transport");
+                    opened_by = opened_by.max(Instant::now() + SWITCH_LIMIT);
+                    unsuited = Some(error);
+                    continue;
+                }
+                end = Err(End::Failed(unsuited.take().unwrap_or(error)));
+            }
+            let redirect = match end {
                 Ok(()) => return Ok(()),
+                Err(End::Unsuited(error)) => return Err(error),
                 Err(End::Failed(error)) if hops == 0 => return Err(error),
                 Err(End::Failed(error)) => return Err(diagnose::after_redirect(&self.url, &error)),
                 Err(End::Moved(redirect)) => redirect,
@@ -382,10 +499,14 @@ impl Rtsp {
         let end = tokio::select! {
             biased;
             () = stop.cancelled() => Ok(()),
-            end = self.serve(&mut session, ends, out, opened_by) => end,
+            end = self.serve_telling(&mut session, ends, out, opened_by) => end,
         };
         // A camera with room for one connection must be free before the next attempt.
-        if timeout(TEARDOWN_LIMIT, session.teardown()).await.is_err() {
+        let limit = match &end {
+            Err(End::Failed(e)) if e.kind() == ErrorKind::DeadlineExceeded => SILENT_TEARDOWN_LIMIT,
+            _ => TEARDOWN_LIMIT,
+        };
+        if timeout(limit, session.teardown()).await.is_err() {
             tracing::debug!("camera did not confirm the end");
         }
         end

@@ -178,8 +178,8 @@ impl Session {
         self.aggregate = Some(aggregate.clone());
         // What came before is of an older session.
         self.early.clear();
-        self.request(Method::PLAY, &aggregate, &range).await?;
         self.keepalive.due = Some(Instant::now() + self.keepalive.interval);
+        self.request(Method::PLAY, &aggregate, &range).await?;
         Ok(())
     }
 
@@ -211,6 +211,11 @@ impl Session {
                 Incoming::Request(request) => self.reply(&request).await?,
             }
         }
+    }
+
+    /// Whether packets came before the answer to PLAY.
+    pub(super) fn has_early(&self) -> bool {
+        !self.early.is_empty()
     }
 
     /// TEARDOWN, if there is something to tear down. The answer does not matter.
@@ -368,6 +373,7 @@ impl Session {
         self.keepalive.pending = None;
         match response.status_code {
             StatusCode::SESSION_NOT_FOUND => {
+                self.id = None;
                 return Err(Failure::Status(454, response.reason_phrase.clone()));
             }
             // A new nonce, answered at once before it is too old.
@@ -409,6 +415,11 @@ impl Session {
             body: Bytes::new(),
         };
         self.connection.send(&message).await?;
+        if request.method == Method::TEARDOWN {
+            // There is nothing left for us to tear down.
+            self.id = None;
+            return Err(Failure::Connection(Fault::Closed));
+        }
         let location = request.headers.get("Location");
         match location.filter(|_| &*request.method == "REDIRECT") {
             Some(location) => Err(Failure::Moved(location.trim().to_owned())),

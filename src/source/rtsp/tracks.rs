@@ -4,6 +4,7 @@ use std::fmt;
 
 use url::Url;
 
+use super::packet::Expected;
 use crate::{
     hub::{LeftOut, Tracks},
     media::{
@@ -30,6 +31,8 @@ pub(super) struct ChosenTrack {
     pub(super) codec: Codec,
     /// H.264 only: what the description says.
     pub(super) sets: ParameterSets,
+    /// What its packets should look like.
+    pub(super) expected: Expected,
 }
 
 impl Chosen {
@@ -67,6 +70,10 @@ impl Chosen {
                     .to_owned(),
                 codec,
                 sets: section.h264_parameter_sets(),
+                expected: Expected {
+                    payload_type: section.formats.first().and_then(|f| f.parse().ok()),
+                    ssrc: None,
+                },
             });
         }
         // Another track of the same kind is there, so nobody misses what was left out.

@@ -12,6 +12,8 @@ use std::{
 use bytes::Bytes;
 use tokio::{io::ReadBuf, net::UdpSocket};
 
+use super::packet::is_rtcp;
+
 /// Which of the two is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Transport {
@@ -125,6 +127,17 @@ fn range<N: FromStr>(header: &str, name: &str) -> Option<(N, Option<N>)> {
     Some((first.trim().parse().ok()?, second.trim().parse().ok()))
 }
 
+/// The source that the camera names in a `Transport` header ([RFC 2326 §12.39]): eight hexadecimal digits.
+///
+/// [RFC 2326 §12.39]: https://datatracker.ietf.org/doc/html/rfc2326#section-12.39
+pub(super) fn ssrc(header: &str) -> Option<u32> {
+    let value = header.split(';').find_map(|part| {
+        let (key, value) = part.trim().split_once('=')?;
+        key.eq_ignore_ascii_case("ssrc").then_some(value)
+    })?;
+    u32::from_str_radix(value.trim(), 16).ok()
+}
+
 /// A packet that has come.
 #[derive(Debug)]
 pub(super) struct Arrived {
@@ -133,6 +146,33 @@ pub(super) struct Arrived {
     /// Whether it came where RTCP comes.
     pub(super) control: bool,
     pub(super) packet: Bytes,
+}
+
+/// To which track an interleaved packet belongs, and whether it is RTCP. By its channel; by its payload type
+/// where a camera sends several tracks on one channel, or on others than it said.
+pub(super) fn track_of(
+    routes: &[Route],
+    types: &[Option<u8>],
+    channel: u8,
+    packet: &[u8],
+) -> Option<(usize, bool)> {
+    let by_channel = routes.iter().enumerate().find_map(|(track, route)| {
+        let Route::Channels(rtp, rtcp) = route else {
+            return None;
+        };
+        let control = *rtcp == channel;
+        (control || *rtp == channel).then_some((track, control))
+    });
+    if matches!(by_channel, Some((_, true))) || is_rtcp(packet) {
+        return by_channel;
+    }
+    let written = packet.get(1).map(|byte| byte & 0x7f);
+    let is_its = |track: usize| types.get(track).is_some_and(|its| *its == written);
+    if by_channel.is_some_and(|(track, _)| is_its(track)) {
+        return by_channel;
+    }
+    let by_type = (0..types.len()).find(|track| is_its(*track));
+    by_type.map(|track| (track, false)).or(by_channel)
 }
 
 /// The next packet on any UDP socket of `routes`, from `camera` alone. Never ends without one.
@@ -193,6 +233,30 @@ mod tests {
                 .await
                 .is_err()
         );
+    }
+
+    #[test]
+    fn packets_on_channels_that_nobody_named_are_known_by_their_type() {
+        let routes = [Route::Channels(0, 1), Route::Channels(2, 3)];
+        let types = [Some(96), Some(8)];
+        let track = |channel, kind: u8| track_of(&routes, &types, channel, &[0x80, kind, 0, 0]);
+        assert_eq!(track(0, 0xe0), Some((0, false)));
+        assert_eq!(track(3, 96), Some((1, true)));
+        assert_eq!(track(2, 200), Some((1, false)));
+        assert_eq!(track(2, 97), Some((1, false)));
+        // Both tracks on one channel, and channels out of the blue.
+        assert_eq!(track(0, 8), Some((1, false)));
+        assert_eq!(track(10, 8), Some((1, false)));
+        assert_eq!((track(10, 97), track(10, 200)), (None, None));
+    }
+
+    #[test]
+    fn the_source_is_read_where_a_camera_names_it() {
+        assert_eq!(
+            ssrc("RTP/AVP;interleaved=0-1;SSRC=1a2B3c4D"),
+            Some(0x1a2b_3c4d)
+        );
+        assert_eq!(ssrc("RTP/AVP;interleaved=0-1;ssrc=x"), None);
     }
 
     #[tokio::test]

@@ -203,8 +203,8 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let url = SourceUrl::parse(&format!("ws://{address}/w?a=b")).unwrap();
-        let end = Instant::now() + Duration::from_secs(5);
-        let mut dialer = Dialer::new(url, None, vec![address], end);
+        let limit = Duration::from_secs(5);
+        let mut dialer = Dialer::new(url, None, vec![address], limit, Instant::now() + limit);
         let camera = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut head = Vec::new();

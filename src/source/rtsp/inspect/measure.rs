@@ -15,7 +15,7 @@ use crate::{
     },
     source::rtsp::{
         ingest::without_b_frames,
-        packet::{Follower, is_rtcp},
+        packet::{Follower, Taken, is_rtcp},
     },
 };
 
@@ -87,7 +87,7 @@ impl Meter {
             return false;
         }
         let size = packet.len();
-        let Some(packet) = self.follower.take(packet) else {
+        let Taken::Next(packet) = self.follower.take(packet) else {
             self.late += 1;
             return false;
         };

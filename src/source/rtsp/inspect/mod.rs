@@ -16,7 +16,7 @@ use self::tracks::Tracks;
 use super::{
     DATAGRAM_MAX, DESCRIBE_LIMIT, End, OPEN_LIMIT, Rtsp, TEARDOWN_LIMIT, authentication, diagnose,
     dial::Ends,
-    next_packet,
+    play::next_packet,
     redirect::{self, Redirect},
     session::{Described, Session},
     tracks::Chosen,
@@ -90,6 +90,7 @@ impl From<End> for Broken {
     fn from(end: End) -> Self {
         match end {
             End::Failed(error) => Self::ForGood(error),
+            End::Unsuited(error) => Self::ForTransport(error),
             End::Moved(redirect) => Self::Moved(redirect),
         }
     }
@@ -234,7 +235,7 @@ impl Inspector<'_> {
         if watch == Watch::All && (routes.is_ok() || self.found.tracks.is_empty()) {
             self.found.tracks = std::mem::take(&mut tracks.all);
         }
-        let routes = routes?;
+        let (routes, _) = routes?;
         if watch == Watch::All {
             let seconds = (until - Instant::now()).as_secs();
             self.tell(&format!("{tracks}: watching, for {seconds} s at the most"));
@@ -263,6 +264,7 @@ impl Inspector<'_> {
             Transport::Tcp => Vec::new(),
             Transport::Udp => vec![0; DATAGRAM_MAX],
         };
+        let types = vec![None; routes.len()];
         let begun = Instant::now();
         let first_limit = match watch {
             Watch::All => FIRST_PACKET_LIMIT,
@@ -280,7 +282,7 @@ impl Inspector<'_> {
             } else {
                 first_by
             };
-            let next = next_packet(session, routes, camera, &mut buffer);
+            let next = next_packet(session, routes, &types, camera, &mut buffer);
             match timeout_at(wake, next).await {
                 Ok(Ok(Some(arrived))) => {
                     let track = tracks.watched.get_mut(arrived.track);
@@ -295,7 +297,9 @@ impl Inspector<'_> {
                             self.found.failure = Some(error);
                             Ok(())
                         }
-                        End::Failed(error) => Err(Broken::ForTransport(error)),
+                        End::Failed(error) | End::Unsuited(error) => {
+                            Err(Broken::ForTransport(error))
+                        }
                         End::Moved(redirect) => Err(Broken::Moved(redirect)),
                     };
                 }

@@ -2,6 +2,7 @@
 
 mod account;
 mod alterations;
+pub mod observer;
 mod program;
 pub mod str0m_viewer;
 mod webrtc_viewer;

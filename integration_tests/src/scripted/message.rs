@@ -2,7 +2,9 @@
 
 use std::io;
 
-use tokio::{io::AsyncReadExt, net::tcp::OwnedReadHalf, time::Instant};
+use tokio::{io::AsyncReadExt, time::Instant};
+
+use super::wire::Wire;
 
 /// More than any client sends before the end of a request.
 const HEAD_MAX: usize = 64 * 1024;
@@ -38,43 +40,37 @@ impl Request {
 /// What the peer sent and nobody has taken yet. Waiting for more may be cancelled at any time.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    stream: OwnedReadHalf,
     buffer: Vec<u8>,
     connection: usize,
 }
 
 impl Inbox {
-    pub(super) fn new(stream: OwnedReadHalf, connection: usize) -> Self {
+    pub(super) fn new(connection: usize) -> Self {
         Self {
-            stream,
             buffer: Vec::new(),
             connection,
         }
     }
 
     /// The next request, or none when the peer has gone. Interleaved frames are skipped.
-    pub(super) async fn request(&mut self) -> io::Result<Option<Request>> {
+    pub(super) async fn request(&mut self, wire: &mut dyn Wire) -> io::Result<Option<Request>> {
         loop {
             if let Some(request) = self.take()? {
                 return Ok(Some(request));
             }
-            if self.more().await? == 0 {
+            if wire.read_buf(&mut self.buffer).await? == 0 {
                 return Ok(None);
             }
         }
     }
 
     /// Forgets what is here, and waits for bytes if there was nothing. False when the peer has gone.
-    pub(super) async fn listen(&mut self) -> io::Result<bool> {
-        if self.buffer.is_empty() && self.more().await? == 0 {
+    pub(super) async fn listen(&mut self, wire: &mut dyn Wire) -> io::Result<bool> {
+        if self.buffer.is_empty() && wire.read_buf(&mut self.buffer).await? == 0 {
             return Ok(false);
         }
         self.buffer.clear();
         Ok(true)
-    }
-
-    async fn more(&mut self) -> io::Result<usize> {
-        self.stream.read_buf(&mut self.buffer).await
     }
 
     fn take(&mut self) -> io::Result<Option<Request>> {

@@ -1,28 +1,67 @@
 //! What a scripted camera is told: a [`Script`] of [`Step`]s per connection.
+//!
+//! ```
+//! use std::time::Duration;
+//! use integration_tests::scripted::{Camera, Quirk, Script, Step, Until, h264_sdp};
+//!
+//! let camera = Camera::describing(h264_sdp()).with(Quirk::LowerCaseCseq);
+//! let script = Script::from(vec![
+//!     camera.clone().until(Until::Frames(20)),
+//!     Step::Garbage(3_000),
+//!     camera.until(Until::Elapsed(Duration::from_secs(2))),
+//!     Step::Reset,
+//! ]);
+//! ```
 
 use std::time::Duration;
 
-use super::login::{Login, Nonces, Scheme};
+use super::{
+    h264::Size,
+    login::{Login, Nonces, Scheme},
+    quirk::Quirk,
+};
 
 /// The steps of one connection, in order. It is closed after the last.
 #[derive(Debug, Clone, Default)]
 pub struct Script(pub(super) Vec<Step>);
 
-/// One thing that a connection does.
+/// One thing that a connection does. What was set up and plays goes on from one [`Step::Serve`] to the
+/// next.
 #[derive(Debug, Clone)]
 pub enum Step {
     /// Speaks RTSP until something happens.
     Serve(Box<Camera>, Until),
     /// Sends bytes, whatever they are.
     Say(Vec<u8>),
+    /// Sends so many bytes without any sense, the same each time.
+    Garbage(usize),
+    /// Sends a request with this method, as cameras do that ask whether the client lives.
+    Ask(&'static str),
+    /// Ends every RTP stream by RTCP, without a pause in it (RFC 3550 §6.6).
+    Bye,
+    /// Continues every RTP stream elsewhere.
+    Jump(Jump),
     /// Waits for the first bytes of the peer and forgets them.
     Listen,
     /// Does nothing for a while.
     Wait(Duration),
     /// Stays connected, reads everything and answers nothing, until the peer goes.
     Stall,
+    /// Says that it will send nothing more, and can still be sent something.
+    HalfClose,
     /// Ends the connection with a TCP reset instead of an orderly close.
     Reset,
+}
+
+/// A leap in the numbers of RTP streams.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Jump {
+    /// Packets that seem to be missing.
+    pub packets: u16,
+    /// Time that seems to have passed, in seconds.
+    pub seconds: i32,
+    /// Whether the synchronization source is another one from now on.
+    pub source: bool,
 }
 
 /// When a connection stops serving and takes its next step.
@@ -34,6 +73,10 @@ pub enum Until {
     Requests(usize),
     /// After so many bytes were sent, perhaps in the middle of a reply or packet.
     Bytes(usize),
+    /// After so many RTP packets were sent.
+    Packets(usize),
+    /// After so many frames of each track were sent.
+    Frames(usize),
     /// After this time.
     Elapsed(Duration),
 }
@@ -51,6 +94,23 @@ pub struct Camera {
     pub(super) delay: Duration,
     pub(super) frames: u32,
     pub(super) pace: Duration,
+    /// Pictures from one key frame to the next.
+    pub(super) gop: u32,
+    pub(super) size: Size,
+    pub(super) carriers: &'static [Carrier],
+    pub(super) silent: Option<&'static str>,
+    /// How long a session that was not torn down occupies the camera.
+    pub(super) single: Option<Duration>,
+    pub(super) quirks: Vec<Quirk>,
+}
+
+/// How RTP is carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// Interleaved with RTSP (RFC 2326 §10.12).
+    Tcp,
+    /// A pair of ports for each track.
+    Udp,
 }
 
 impl Camera {
@@ -65,7 +125,20 @@ impl Camera {
             delay: Duration::ZERO,
             frames: u32::MAX,
             pace: Duration::from_millis(100),
+            gop: 1,
+            size: Size::Dot,
+            carriers: &[Carrier::Tcp, Carrier::Udp],
+            silent: None,
+            single: None,
+            quirks: Vec::new(),
         }
+    }
+
+    /// The same camera with the media that another `sdp` describes.
+    #[must_use]
+    pub fn playing(mut self, sdp: impl Into<Vec<u8>>) -> Self {
+        self.sdp = sdp.into();
+        self
     }
 
     /// Answers 401 to all but OPTIONS, unless the request proves to know the password.
@@ -98,7 +171,7 @@ impl Camera {
         self
     }
 
-    /// Answers a method with an error status.
+    /// Answers a method with an error status, and does not name it among those that it knows.
     #[must_use]
     pub fn refusing(mut self, method: &str, status: u16) -> Self {
         self.refusals.push((method.to_owned(), status));
@@ -119,10 +192,60 @@ impl Camera {
         self
     }
 
+    /// Sends a frame so often, with a key frame every `gop` pictures. Those between repeat it.
+    #[must_use]
+    pub fn pace(mut self, pace: Duration, gop: u32) -> Self {
+        (self.pace, self.gop) = (pace, gop);
+        self
+    }
+
+    /// Draws pictures of this size. Within a stream it changes with the next key frame.
+    #[must_use]
+    pub fn size(mut self, size: Size) -> Self {
+        self.size = size;
+        self
+    }
+
+    /// Has only this way to carry media, and answers 461 to others.
+    #[must_use]
+    pub fn only(mut self, carrier: Carrier) -> Self {
+        self.carriers = match carrier {
+            Carrier::Tcp => &[Carrier::Tcp],
+            Carrier::Udp => &[Carrier::Udp],
+        };
+        self
+    }
+
+    /// Sends nothing of the tracks of this kind, `video` or `audio`.
+    #[must_use]
+    pub fn silencing(mut self, kind: &'static str) -> Self {
+        self.silent = Some(kind);
+        self
+    }
+
+    /// Has room for one session, and answers 453 to SETUP of another. One that was not torn down
+    /// keeps its place for `hold` after its connection has ended.
+    #[must_use]
+    pub fn single(mut self, hold: Duration) -> Self {
+        self.single = Some(hold);
+        self
+    }
+
+    /// Bends a rule.
+    #[must_use]
+    pub fn with(mut self, quirk: Quirk) -> Self {
+        self.quirks.push(quirk);
+        self
+    }
+
     /// Serves until something happens, as a step of a script.
     #[must_use]
     pub fn until(self, until: Until) -> Step {
         Step::Serve(Box::new(self), until)
+    }
+
+    pub(super) fn has(&self, quirk: Quirk) -> bool {
+        self.quirks.contains(&quirk)
     }
 }
 

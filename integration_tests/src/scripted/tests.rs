@@ -1,5 +1,8 @@
 //! The scripted camera against clients that others wrote, and its faults byte by byte.
 
+mod faults;
+mod streams;
+
 use std::{process::Output, time::Duration};
 
 use tokio::{
@@ -9,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Camera, Request, Scheme, Script, ScriptedCamera, Until, h264_sdp};
+use super::{Camera, Request, Scheme, Script, ScriptedCamera, Size, Until, h264_sdp, sdp_of};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -21,12 +24,16 @@ fn ffmpeg_is_here() -> bool {
 
 /// What ffprobe finds at a URL over TCP: codec, width and height of every stream.
 async fn ffprobe(url: &str) -> Output {
+    ffprobe_by("tcp", url).await
+}
+
+async fn ffprobe_by(carrier: &str, url: &str) -> Output {
     let probe = Command::new("ffprobe")
         .args([
             "-v",
             "error",
             "-rtsp_transport",
-            "tcp",
+            carrier,
             "-analyzeduration",
             "1000000",
         ])

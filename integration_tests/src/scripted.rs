@@ -2,6 +2,7 @@
 
 mod answer;
 mod connection;
+mod gateway;
 mod h264;
 mod login;
 mod media;
@@ -32,6 +33,7 @@ use tokio::{
 
 use self::{connection::Connection, wire::Wire};
 pub use self::{
+    gateway::{Gateway, Tunnel},
     h264::{Checker, Size},
     login::{Login, Nonces, Scheme},
     media::{h264_and_pcma_sdp, h264_sdp, sdp_of},
@@ -129,9 +131,12 @@ impl ScriptedCamera {
         Self::switched_on(address, false, script).await
     }
 
-    /// A camera that speaks RTSP inside TLS.
-    pub async fn secure(script: impl FnMut(usize) -> Script + Send + 'static) -> Self {
-        Self::switched_on((Ipv4Addr::LOCALHOST, 0).into(), true, script).await
+    /// A camera that speaks RTSP inside TLS, at an address of this machine.
+    pub async fn secure_at(
+        address: SocketAddr,
+        script: impl FnMut(usize) -> Script + Send + 'static,
+    ) -> Self {
+        Self::switched_on(address, true, script).await
     }
 
     async fn switched_on(
@@ -242,6 +247,12 @@ impl ScriptedCamera {
     /// Answers DESCRIBE with an error status.
     pub async fn status(status: u16) -> Self {
         Self::start(Camera::describing(h264_sdp()).refusing("DESCRIBE", status)).await
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The port it listens on.

@@ -18,7 +18,7 @@ use futures::{StreamExt as _, stream};
 use integration_tests::{
     alone, network,
     peers::observer::{Observer, Seen},
-    scripted::{Camera, Carrier, Quirk, Script, ScriptedCamera, Step, h264_sdp},
+    scripted::{Camera, Gateway, Quirk, Script, ScriptedCamera, Step, Tunnel, h264_sdp},
     server::Server,
 };
 use tokio::time::{Instant, sleep};
@@ -27,7 +27,7 @@ use tokio::time::{Instant, sleep};
 #[derive(Clone)]
 struct Row {
     name: &'static str,
-    carriers: &'static [Carrier],
+    over: &'static [Over],
     /// What connection `n` of the camera does, counted from 0, made of a camera without fault.
     steps: fn(Camera, usize) -> Vec<Step>,
     act: Act,
@@ -39,6 +39,18 @@ struct Row {
     longer: Duration,
     /// More that has to be true at the end.
     also: fn(&ScriptedCamera, &Seen) -> Result<(), String>,
+}
+
+/// How the server reaches the camera.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Over {
+    Tcp,
+    Udp,
+    Tls,
+    /// RTSP over HTTP.
+    Http,
+    /// RTSP over WebSocket.
+    Web,
 }
 
 /// What is done to the camera from outside, while it plays.
@@ -68,7 +80,7 @@ enum Expected {
 /// What came of a row.
 struct Outcome {
     row: String,
-    carrier: Carrier,
+    over: Over,
     expected: String,
     seen: String,
     back: Option<Duration>,
@@ -90,9 +102,9 @@ async fn the_picture_comes_back_after_every_fault() {
     let only = std::env::var("MATRIX").unwrap_or_default();
     let mut runs = Vec::new();
     for row in rows::all() {
-        for carrier in row.carriers {
-            if format!("{} {carrier:?}", row.name).contains(&only) {
-                runs.push((row.clone(), *carrier));
+        for over in row.over {
+            if format!("{} {over:?}", row.name).contains(&only) {
+                runs.push((row.clone(), *over));
             }
         }
     }
@@ -100,36 +112,54 @@ async fn the_picture_comes_back_after_every_fault() {
     runs.sort_by_key(|(row, _)| std::cmp::Reverse(row.length()));
     let begun = Instant::now();
     let outcomes: Vec<_> = stream::iter(runs)
-        .map(|(row, carrier)| run(row, carrier))
+        .map(|(row, over)| run(row, over))
         .buffer_unordered(TOGETHER)
         .collect()
         .await;
     report(&outcomes, begun.elapsed());
 }
 
-async fn run(row: Row, carrier: Carrier) -> Outcome {
+async fn run(row: Row, over: Over) -> Outcome {
     let base = Camera::describing(h264_sdp())
         .pace(Duration::from_millis(50), 10)
         .with(Quirk::Reports);
     let steps = row.steps;
     let script = move |number| Script::from(steps(base.clone(), number));
     // Judged below, with the rest.
-    let mut camera = ScriptedCamera::start_at(address(), script)
-        .await
-        .allowing(9);
-    let server = Server::start().await;
-    let transport = if carrier == Carrier::Udp {
-        "#transport=udp"
+    let camera = if over == Over::Tls {
+        ScriptedCamera::secure_at(address(), script).await
     } else {
-        ""
+        ScriptedCamera::start_at(address(), script).await
     };
-    let url = camera.url_as("viewer", "secret", "/live") + transport;
+    // Judged below, with the rest; a gateway may be late to leave.
+    let mut camera = camera.allowing(9);
+    let mut url = camera.url_as("viewer", "secret", "/live");
+    let mut gateway = None;
+    match over {
+        Over::Tcp | Over::Tls => {}
+        Over::Udp => url.push_str("#transport=udp"),
+        Over::Http | Over::Web => {
+            let tunnel = if over == Over::Http {
+                Tunnel::Http
+            } else {
+                Tunnel::WebSocket
+            };
+            let through = Gateway::before(camera.address(), tunnel).await;
+            url = through.url(tunnel, "/live");
+            gateway = Some(through);
+        }
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let file = folder.path().join("porthole.yaml");
+    std::fs::write(&file, format!("cameras: {{ camera: {url:?} }}\n")).expect("a place to write");
+    let server = Server::start_with(&["--config", &file.to_string_lossy()]).await;
+    let url = "camera";
     let offered = Instant::now();
-    let watching = Observer::watch(&server, &url, row.has_sound).await;
+    let watching = Observer::watch(&server, url, row.has_sound).await;
     let took = offered.elapsed();
     let mut outcome = Outcome {
         row: row.name.to_owned(),
-        carrier,
+        over,
         expected: row.expected.to_string(),
         seen: String::new(),
         back: None,
@@ -154,11 +184,17 @@ async fn run(row: Row, carrier: Carrier) -> Outcome {
         }
         (Ok(_), Expected::Refused(..)) => outcome.faults.push("not refused".into()),
         (Ok(observer), _) => {
-            watch(&row, &mut camera, &server, &url, observer, &mut outcome).await;
+            watch(&row, &mut camera, &server, url, observer, &mut outcome).await;
         }
     }
-    outcome.connections = (camera.connections(), camera.most_connections());
-    if camera.most_connections() > 1 {
+    // An HTTP tunnel is two connections by nature.
+    let most = match &gateway {
+        Some(gateway) if over == Over::Http => gateway.most_connections().div_ceil(2),
+        Some(gateway) => gateway.most_connections(),
+        None => camera.most_connections(),
+    };
+    outcome.connections = (camera.connections(), most);
+    if most > 1 {
         outcome.faults.push("two connections at a time".into());
     }
     outcome.log = server.log();
@@ -297,7 +333,7 @@ fn report(outcomes: &[Outcome], took: Duration) {
             table,
             "{:<44} {:<4} {:<22} {back:>8} {all:>3}/{most} {verdict}",
             outcome.row,
-            format!("{:?}", outcome.carrier),
+            format!("{:?}", outcome.over),
             outcome.expected,
         );
     }
@@ -306,11 +342,7 @@ fn report(outcomes: &[Outcome], took: Duration) {
     network::say(&table);
     if let Some(folder) = std::env::var_os("MATRIX_LOGS") {
         for outcome in &failed {
-            let name = format!(
-                "{} {:?}.log",
-                outcome.row.replace('/', " "),
-                outcome.carrier
-            );
+            let name = format!("{} {:?}.log", outcome.row.replace('/', " "), outcome.over);
             let path = std::path::Path::new(&folder).join(name);
             std::fs::write(path, &outcome.log).expect("the folder is there");
         }

@@ -211,7 +211,7 @@ async fn ffprobe_sees_every_size_over_every_carrier() {
     ] {
         let script = move |_| Script::from(camera.clone());
         let plain = ScriptedCamera::start_each(script.clone()).await;
-        let secure = ScriptedCamera::secure(script).await;
+        let secure = ScriptedCamera::secure_at(([127, 0, 0, 1], 0).into(), script).await;
         for (carrier, url) in [
             ("tcp", plain.url("/live")),
             ("udp", plain.url("/live")),

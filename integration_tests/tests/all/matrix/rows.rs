@@ -8,9 +8,7 @@ use std::time::Duration;
 use integration_tests::{
     peers::observer::Seen,
     scripted::{
-        Camera,
-        Carrier::{self, Tcp, Udp},
-        Nonces, Quirk, Scheme, ScriptedCamera, Size,
+        Camera, Carrier, Nonces, Quirk, Scheme, ScriptedCamera, Size,
         Step::{self, Ask, Garbage, HalfClose, Reset, Say, Stall},
         Until::{Bytes, Frames, Gone, Requests},
     },
@@ -19,6 +17,7 @@ use integration_tests::{
 use super::{
     Act::{self, Flip, Hang, Off},
     Expected::{self, Back, Begins, Refused},
+    Over::{self, Http, Tcp, Tls, Udp, Web},
     Row,
 };
 
@@ -29,7 +28,10 @@ const AGAIN: u64 = 1_500;
 /// The same after silence, which is noticed after 10 s.
 const WATCHDOG: u64 = 10_000 + AGAIN;
 
-const BOTH: &[Carrier] = &[Tcp, Udp];
+const BOTH: &[Over] = &[Tcp, Udp];
+const EVERY: &[Over] = &[Tcp, Udp, Tls, Http, Web];
+/// All but those that need more ports.
+const STREAMS: &[Over] = &[Tcp, Tls, Http, Web];
 
 type Steps = fn(Camera, usize) -> Vec<Step>;
 
@@ -74,16 +76,17 @@ pub(super) fn all() -> Vec<Row> {
 
 fn connections() -> Vec<Row> {
     vec![
-        row("R1 reset", Back(AGAIN), once!(_c => Reset)),
+        row("R1 reset", Back(AGAIN), once!(_c => Reset)).over(EVERY),
         row("R1 orderly close", Back(AGAIN), |c, n| match n {
             0 => vec![c.until(Frames(30)), Step::Wait(Duration::ZERO)],
             _ => vec![c.until(Gone)],
-        }),
+        })
+        .over(EVERY),
         row("R1 reset within a packet", Back(AGAIN), |c, n| match n {
             0 => vec![c.until(Bytes(10_000)), Reset],
             _ => vec![c.until(Gone)],
         })
-        .over(&[Tcp]),
+        .over(STREAMS),
         row(
             "R1 half-close, then nothing",
             Back(AGAIN),
@@ -139,7 +142,7 @@ fn connections() -> Vec<Row> {
                 _ => vec![c.until(Gone)],
             },
         ),
-        row("R3 silence", Back(WATCHDOG), once!(_c => Stall)),
+        row("R3 silence", Back(WATCHDOG), once!(_c => Stall)).over(EVERY),
         row(
             "R3 media stops, replies go on",
             Back(WATCHDOG),
@@ -295,13 +298,13 @@ fn protocol() -> Vec<Row> {
         row(
             "461 to TCP",
             Begins { within: 8_500 },
-            always!(c => c.only(Udp)),
+            always!(c => c.only(Carrier::Udp)),
         )
         .over(&[Tcp]),
         row(
             "461 to UDP",
             Begins { within: 8_500 },
-            always!(c => c.only(Tcp)),
+            always!(c => c.only(Carrier::Tcp)),
         )
         .over(&[Udp]),
         row(
@@ -358,7 +361,7 @@ fn protocol() -> Vec<Row> {
 fn row(name: &'static str, expected: Expected, steps: Steps) -> Row {
     Row {
         name,
-        carriers: BOTH,
+        over: BOTH,
         steps,
         act: Act::Nothing,
         has_sound: false,
@@ -370,8 +373,8 @@ fn row(name: &'static str, expected: Expected, steps: Steps) -> Row {
 }
 
 impl Row {
-    fn over(self, carriers: &'static [Carrier]) -> Self {
-        Self { carriers, ..self }
+    fn over(self, over: &'static [Over]) -> Self {
+        Self { over, ..self }
     }
 
     fn act(self, act: Act) -> Self {

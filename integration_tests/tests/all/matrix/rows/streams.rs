@@ -1,7 +1,6 @@
 //! The rows about RTP and about what cameras write oddly.
 
 use integration_tests::scripted::{
-    Carrier::{Tcp, Udp},
     Jump, Quirk, Size,
     Step::{self, Bye, Reset},
     Until::{Frames, Gone},
@@ -9,9 +8,13 @@ use integration_tests::scripted::{
 };
 
 use super::{
-    super::{Expected::Back, Row},
-    AGAIN, Steps, UNBROKEN, WATCHDOG, always, ends_wide, jump, one_connection, row, small_packets,
-    sound_goes_on,
+    super::{
+        Expected::Back,
+        Over::{Tcp, Udp},
+        Row,
+    },
+    AGAIN, EVERY, Steps, UNBROKEN, WATCHDOG, always, ends_wide, jump, one_connection, row,
+    small_packets, sound_goes_on,
 };
 
 pub(super) fn media() -> Vec<Row> {
@@ -34,6 +37,7 @@ pub(super) fn media() -> Vec<Row> {
             let wide = c.clone().size(Size::Wide);
             vec![c.until(Frames(30)), wide.until(Gone)]
         })
+        .over(EVERY)
         .also(|camera, seen| one_connection(camera).and(ends_wide(seen))),
         quirk(
             "R6 another resolution after a reset",
@@ -127,6 +131,7 @@ pub(super) fn media() -> Vec<Row> {
             UNBROKEN,
             always!(c => c.size(Size::Large)),
         )
+        .over(EVERY)
         .also(|_, seen| small_packets(seen)),
         quirk(
             "R8 fragments of 9,000 bytes",

@@ -354,3 +354,67 @@ impl Pictures {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(start: Instant, millis: &[u64], ticks: &[i64]) -> Seen {
+        let shown = millis.iter().zip(ticks).map(|(at, time)| Shown {
+            at: start + Duration::from_millis(*at),
+            time: *time,
+            size: Size::Dot,
+        });
+        Seen {
+            shown: shown.collect(),
+            ..Seen::default()
+        }
+    }
+
+    #[test]
+    fn gaps_are_counted_from_the_fault_to_the_end() {
+        let start = Instant::now();
+        let seen = seen(start, &[0, 100, 900, 1_000], &[0, 9_000, 81_000, 90_000]);
+        let at = |millis| start + Duration::from_millis(millis);
+        for (from, to, gap) in [
+            (0, 1_050, 800),
+            (300, 1_050, 600),
+            (950, 1_050, 50),
+            (950, 3_000, 2_000),
+        ] {
+            let expected = Duration::from_millis(gap);
+            assert_eq!(
+                seen.longest_gap(at(from), at(to)),
+                expected,
+                "{from} to {to}"
+            );
+        }
+    }
+
+    #[test]
+    fn time_that_runs_away_is_seen() {
+        let start = Instant::now();
+        let drift = |ticks: &[i64]| seen(start, &[0, 500, 1_000], ticks).drift().as_millis();
+        assert_eq!(drift(&[7, 45_007, 90_007]), 0);
+        assert_eq!(drift(&[0, 0, 0]), 1_000);
+        assert_eq!(drift(&[0, 45_000, 270_000]), 2_000);
+        assert_eq!(Seen::default().drift(), Duration::ZERO);
+    }
+
+    #[test]
+    fn units_come_out_of_packets_as_they_went_in() {
+        let mut pictures = Pictures::default();
+        for payload in [
+            &[0x67, 1][..],
+            &[0x78, 0, 2, 0x67, 2, 0, 1, 0x68],
+            &[0x7C, 0x85, 3],
+            &[0x7C, 0x05, 4],
+            &[0x7C, 0x45, 5],
+            &[],
+        ] {
+            pictures.unpack(payload);
+        }
+        let expected: [&[u8]; 4] = [&[0x67, 1], &[0x67, 2], &[0x68], &[0x65, 3, 4, 5]];
+        assert_eq!(pictures.units, expected);
+    }
+}

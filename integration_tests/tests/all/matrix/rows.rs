@@ -16,7 +16,7 @@ use integration_tests::{
 
 use super::{
     Act::{self, Flip, Hang, Off},
-    Expected::{self, Back, Begins, Refused},
+    Expected::{self, Back, Begins, Dark, Refused, Second},
     Over::{self, Http, Tcp, Tls, Udp, Web},
     Row,
 };
@@ -270,6 +270,22 @@ fn protocol() -> Vec<Row> {
             Refused(502, &["refused the user name or password"]),
             always!(c => c.requiring("viewer", "other", Scheme::Digest)),
         ),
+        row("R10 the password is changed", Dark(10_000), |c, n| {
+            let was = if n == 0 { "secret" } else { "changed" };
+            let c = c.requiring("viewer", was, Scheme::Digest);
+            match n {
+                0 => vec![c.until(Frames(30)), Reset],
+                _ => vec![c.until(Gone)],
+            }
+        })
+        .also(|camera, _| tried_once(camera)),
+        row("R10 from Basic to Digest", Back(AGAIN), |c, n| match n {
+            0 => {
+                let c = c.requiring("viewer", "secret", Scheme::Basic);
+                vec![c.until(Frames(30)), Reset]
+            }
+            _ => vec![c.requiring("viewer", "secret", Scheme::Digest).until(Gone)],
+        }),
         row(
             "two WWW-Authenticate headers",
             Back(UNBROKEN),
@@ -323,6 +339,11 @@ fn protocol() -> Vec<Row> {
             "R24 slow at every step",
             Begins { within: 8_500 },
             always!(c => c.slow(Duration::from_millis(1_200))),
+        ),
+        row(
+            "R24 slower than anybody waits",
+            Second(504),
+            always!(c => c.slow(Duration::from_millis(2_500))),
         ),
         row(
             "R24 hangs at DESCRIBE",
@@ -413,6 +434,18 @@ fn strict(camera: Camera) -> Camera {
     camera.timeout(4).with(Quirk::StrictTimeout)
 }
 
+/// Since the first connection ended: cameras lock accounts.
+fn tried_once(camera: &ScriptedCamera) -> Result<(), String> {
+    let requests = camera.requests();
+    let wrong = requests
+        .iter()
+        .filter(|request| request.connection > 0 && request.header("Authorization").is_some());
+    match wrong.count() {
+        0 | 1 => Ok(()),
+        many => Err(format!("the wrong password {many} times")),
+    }
+}
+
 fn one_connection(camera: &ScriptedCamera) -> Result<(), String> {
     match camera.connections() {
         1 => Ok(()),
@@ -431,6 +464,15 @@ fn small_packets(seen: &Seen) -> Result<(), String> {
     match seen.largest {
         0..=1_200 => Ok(()),
         large => Err(format!("a payload of {large} bytes")),
+    }
+}
+
+fn sound_alone_goes_on(camera: &ScriptedCamera, seen: &Seen) -> Result<(), String> {
+    let second = Duration::from_secs(1);
+    let last = seen.sounds.last().map(tokio::time::Instant::elapsed);
+    match (last, camera.connections()) {
+        (Some(last), 0..=2) if last < second => Ok(()),
+        (last, many) => Err(format!("sound {last:?} ago, {many} connections")),
     }
 }
 

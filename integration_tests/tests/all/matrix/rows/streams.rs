@@ -4,17 +4,17 @@ use integration_tests::scripted::{
     Jump, Quirk, Size,
     Step::{self, Bye, Reset},
     Until::{Frames, Gone},
-    h264_and_pcma_sdp, sdp_of,
+    h264_and_pcma_sdp, h264_sdp, sdp_of,
 };
 
 use super::{
     super::{
-        Expected::Back,
+        Expected::{Back, Dark},
         Over::{Tcp, Udp},
         Row,
     },
     AGAIN, EVERY, Steps, UNBROKEN, WATCHDOG, always, ends_wide, jump, one_connection, row,
-    small_packets, sound_goes_on,
+    small_packets, sound_alone_goes_on, sound_goes_on,
 };
 
 pub(super) fn media() -> Vec<Row> {
@@ -48,6 +48,17 @@ pub(super) fn media() -> Vec<Row> {
             },
         )
         .also(|_, seen| ends_wide(seen)),
+        row("R6 H.265 after a reset", Dark(5_000), |c, n| match n {
+            0 => vec![c.until(Frames(30)), Reset],
+            _ => {
+                let h265 = String::from_utf8_lossy(&h264_sdp()).replace("H264", "H265");
+                vec![c.playing(h265).until(Gone)]
+            }
+        })
+        .also(|camera, _| match camera.requests_of("DESCRIBE").len() {
+            2 => Ok(()),
+            many => Err(format!("described {many} times")),
+        }),
         quirk(
             "R7 sequence and time wrap",
             UNBROKEN,
@@ -158,6 +169,20 @@ pub(super) fn media() -> Vec<Row> {
         })
         .with_sound()
         .also(|_, seen| sound_goes_on(seen)),
+        row(
+            "R9 no picture any more, sound goes on",
+            Dark(25_000),
+            |c, n| {
+                let c = c.playing(h264_and_pcma_sdp());
+                let mute = c.clone().silencing("video").until(Gone);
+                match n {
+                    0 => vec![c.until(Frames(30)), mute],
+                    _ => vec![mute],
+                }
+            },
+        )
+        .with_sound()
+        .also(sound_alone_goes_on),
         quirk("R9 sound stops, picture goes on", UNBROKEN, |c, _| {
             let c = c.playing(h264_and_pcma_sdp());
             vec![

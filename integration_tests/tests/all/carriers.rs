@@ -194,7 +194,8 @@ async fn what_a_web_server_says_instead_is_told() {
             (scheme, "", "closed the connection instead of answering"),
         ]);
     }
-    let silent = ScriptedCamera::silent().await;
+    // Of two names, each with a connection of its own.
+    let silent = ScriptedCamera::silent().await.allowing(SCHEMES.len());
     let url = |camera: &ScriptedCamera, scheme: &str| {
         let url = camera.url("/live");
         url.replace("rtsp:", &format!("{scheme}:"))

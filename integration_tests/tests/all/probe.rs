@@ -7,7 +7,7 @@ use integration_tests::{
     camera::{self, Camera},
     offer,
     probe::Probed,
-    scripted::{Camera as Scripted, Request, Scheme, ScriptedCamera, h264_sdp},
+    scripted::{Camera as Scripted, Carrier, Request, Scheme, ScriptedCamera, h264_sdp},
     server::Server,
 };
 
@@ -247,7 +247,7 @@ async fn what_a_camera_describes_is_compared_with_what_it_sends() {
     assert!(sdp.contains("profile-level-id=42E00A"), "{sdp}");
     let sdp = sdp.replace("profile-level-id=42E00A", "profile-level-id=64001f")
         + "m=audio 0 RTP/AVP 0\r\na=sendonly\r\na=control:talk\r\n";
-    let camera = ScriptedCamera::start(Scripted::describing(sdp)).await;
+    let camera = ScriptedCamera::start(Scripted::describing(sdp).only(Carrier::Tcp)).await;
     let moved = Scripted::describing("").redirecting(302, camera.url("/live"));
     let first = ScriptedCamera::start(moved).await;
     let url = first.url_as(USER, PASSWORD, "/live");

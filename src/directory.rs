@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tracing::Instrument;
 
 use crate::{
-    base::{Error, ErrorKind, Secret, SourceUrl, Tasks, backoff::Backoff},
+    base::{Diagnosis, Error, ErrorKind, Secret, SourceUrl, Tasks, backoff::Backoff},
     hub::{self, Hub, Publisher, State},
     source::{self, Confinement, Source},
 };
@@ -56,6 +56,8 @@ pub struct Listed {
     pub url: SourceUrl,
     /// What it is doing.
     pub state: State,
+    /// What is wrong with it now.
+    pub trouble: Option<Diagnosis>,
     /// How many watch it.
     pub viewers: usize,
     /// Media bytes that have come from it.
@@ -124,6 +126,7 @@ impl Directory {
         let listed = entries.values().map(|entry| Listed {
             url: entry.url.clone(),
             state: entry.hub.state(),
+            trouble: entry.hub.trouble(),
             viewers: entry.hub.viewers(),
             bytes: entry.hub.bytes(),
             kept: entry.hub.kept(),

@@ -1,7 +1,7 @@
 //! [`Sessions`]: the table of remote parties that are being served.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -10,8 +10,13 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    base::{Error, ErrorKind, Secret, SessionId, SourceUrl},
-    webrtc::{self, Control, status::Status},
+    base::{Diagnosis, Error, ErrorKind, Secret, SessionId, SourceUrl, Verdict},
+    hub::Hub,
+    webrtc::{
+        self, Control,
+        ice::Transport,
+        status::{End, State, Status},
+    },
 };
 
 /// Sessions that have been answered and are not connected yet. An offer costs nothing to make.
@@ -20,6 +25,13 @@ const HALF_OPEN_MAX: usize = 256;
 const SESSIONS_MAX: usize = 2_048;
 const SESSIONS_OF_SOURCE_MAX: usize = 1_024;
 
+/// Sessions that have ended are remembered so long, and so many of them.
+const ENDED_FOR: Duration = Duration::from_mins(10);
+const ENDED_MAX: usize = 50;
+
+/// A browser that has found no path by now is probably kept from it.
+const PATH_LIMIT: Duration = Duration::from_secs(5);
+
 /// Names in ICE that are remembered of one client: those of its offer's sections, and of late restarts.
 const UFRAGS_MAX: usize = 16;
 
@@ -27,6 +39,8 @@ const UFRAGS_MAX: usize = 16;
 #[derive(Debug, Clone, Default)]
 pub struct Sessions {
     table: Arc<Mutex<HashMap<SessionId, Entry>>>,
+    /// The latest last.
+    ended: Arc<Mutex<VecDeque<Ended>>>,
 }
 
 /// Who asks for a session, and for what.
@@ -48,7 +62,7 @@ struct Entry {
     is_connected: bool,
     camera: String,
     flavour: &'static str,
-    status: Option<watch::Receiver<Status>>,
+    health: Option<Health>,
     control: Option<Control>,
     /// How often ICE was begun anew.
     restarts: u32,
@@ -59,10 +73,84 @@ struct Entry {
 impl Entry {
     /// Since when nothing has been heard of the browser; none once ICE has found it.
     fn waiting_since(&self) -> Option<Instant> {
-        let status = self.status.as_ref();
-        let is_found = status.is_some_and(|status| status.borrow().path.is_some());
+        let health = self.health.as_ref();
+        let is_found = health.is_some_and(|health| health.status().path.is_some());
         (!self.is_connected && !is_found).then_some(self.entered)
     }
+}
+
+/// What tells how a viewer fares, and what is wrong.
+#[derive(Debug, Clone)]
+pub struct Health {
+    status: watch::Receiver<Status>,
+    /// None in tests.
+    hub: Option<Hub>,
+    since: Instant,
+    /// What it lacks from the beginning.
+    lacks: Vec<Diagnosis>,
+}
+
+impl Health {
+    /// Of a viewer that began now, and lacks what `lacks` says.
+    #[must_use]
+    pub fn new(viewer: &webrtc::Session, hub: &Hub, lacks: Vec<Diagnosis>) -> Self {
+        Self {
+            status: viewer.watch(),
+            hub: Some(hub.clone()),
+            since: Instant::now(),
+            lacks,
+        }
+    }
+
+    fn status(&self) -> Status {
+        *self.status.borrow()
+    }
+
+    /// Whether the session has ended.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(self.status().state, State::Ended(_))
+    }
+
+    /// What is wrong now, the worst of it; none if all is well.
+    #[must_use]
+    pub fn diagnosis(&self) -> Option<Diagnosis> {
+        let trouble = || self.hub.as_ref().and_then(Hub::trouble);
+        diagnose(&self.status(), self.since.elapsed(), trouble, &self.lacks)
+    }
+}
+
+/// What is wrong with a viewer, the worst of it: that it is over, or not connected, then its camera, then
+/// its network, then what it lacks from the beginning.
+fn diagnose(
+    status: &Status,
+    age: Duration,
+    trouble: impl FnOnce() -> Option<Diagnosis>,
+    lacks: &[Diagnosis],
+) -> Option<Diagnosis> {
+    match status.state {
+        State::Ended(end) => return Some(end.verdict().into()),
+        State::Connecting if status.path.is_none() && age >= PATH_LIMIT => {
+            return Some(Verdict::PathBlocked.into());
+        }
+        State::Connecting => return trouble(),
+        State::Connected => {}
+    }
+    if status.is_silent {
+        return Some(Verdict::ViewerVanished.into());
+    }
+    let by_tcp = status.path.filter(|path| path.transport == Transport::Tcp);
+    trouble()
+        .or_else(|| status.is_slow.then(|| Verdict::SlowPath.into()))
+        .or_else(|| by_tcp.map(|_| Verdict::MediaOverTcp.into()))
+        .or_else(|| lacks.first().cloned())
+}
+
+/// A session that is over.
+#[derive(Debug, Clone)]
+struct Ended {
+    at: Instant,
+    listed: Listed,
 }
 
 /// A session as [`Sessions::list`] shows it.
@@ -76,8 +164,24 @@ pub struct Listed {
     pub flavour: &'static str,
     /// Since the offer.
     pub age: Duration,
-    /// How its viewer fares.
+    /// How its viewer fares, or did at last.
     pub status: Status,
+    /// What is wrong, or was at last; none if all is well.
+    pub diagnosis: Option<Diagnosis>,
+}
+
+impl Listed {
+    fn of(id: SessionId, entry: &Entry) -> Self {
+        let health = entry.health.as_ref();
+        Self {
+            id,
+            camera: entry.camera.clone(),
+            flavour: entry.flavour,
+            age: entry.entered.elapsed(),
+            status: health.map(Health::status).unwrap_or_default(),
+            diagnosis: health.and_then(Health::diagnosis),
+        }
+    }
 }
 
 impl Sessions {
@@ -135,7 +239,7 @@ impl Sessions {
                 is_connected: false,
                 camera: asked.camera.to_owned(),
                 flavour: asked.flavour,
-                status: None,
+                health: None,
                 control: None,
                 restarts: 0,
                 ufrags: Vec::new(),
@@ -224,18 +328,19 @@ impl Sessions {
     #[must_use]
     pub fn list(&self) -> Vec<Listed> {
         let table = self.lock();
-        let listed = table.iter().map(|(id, entry)| Listed {
-            id: *id,
-            camera: entry.camera.clone(),
-            flavour: entry.flavour,
-            age: entry.entered.elapsed(),
-            status: entry
-                .status
-                .as_ref()
-                .map(|status| *status.borrow())
-                .unwrap_or_default(),
-        });
-        listed.collect()
+        table
+            .iter()
+            .map(|(id, entry)| Listed::of(*id, entry))
+            .collect()
+    }
+
+    /// The last ones that have ended, the latest first, each with how long ago.
+    #[must_use]
+    pub fn ended(&self) -> Vec<(Listed, Duration)> {
+        let ended = self.lock_ended();
+        let listed = ended.iter().rev();
+        let listed = listed.map(|ended| (ended.listed.clone(), ended.at.elapsed()));
+        listed.take_while(|(_, ago)| *ago < ENDED_FOR).collect()
     }
 
     /// How many there are.
@@ -247,6 +352,25 @@ impl Sessions {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, Entry>> {
         // Nothing panics between two changes that belong together.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_ended(&self) -> std::sync::MutexGuard<'_, VecDeque<Ended>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers a session that is over.
+    fn remember(&self, mut listed: Listed) {
+        if !matches!(listed.status.state, State::Ended(_)) {
+            // Its viewer was taken away without a word.
+            listed.status.state = State::Ended(End::Stopped);
+            listed.diagnosis = Some(End::Stopped.verdict().into());
+        }
+        let mut ended = self.lock_ended();
+        if ended.len() >= ENDED_MAX {
+            ended.pop_front();
+        }
+        let at = Instant::now();
+        ended.push_back(Ended { at, listed });
     }
 }
 
@@ -265,14 +389,10 @@ impl Registration {
         }
     }
 
-    /// From now on it is listed with the status of `viewer`, and its client can reach that.
-    pub fn follow(&self, viewer: &webrtc::Session) {
-        self.watch(viewer.watch(), Some(viewer.control()));
-    }
-
-    fn watch(&self, status: watch::Receiver<Status>, control: Option<Control>) {
+    /// From now on it is listed with the `health` of a viewer, and its client can reach that by `control`.
+    pub fn follow(&self, health: Health, control: Option<Control>) {
         if let Some(entry) = self.sessions.lock().get_mut(&self.id) {
-            (entry.status, entry.control) = (Some(status), control);
+            (entry.health, entry.control) = (Some(health), control);
         }
     }
 
@@ -285,7 +405,10 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.sessions.lock().remove(&self.id);
+        let removed = self.sessions.lock().remove(&self.id);
+        if let Some(entry) = removed.filter(|entry| entry.health.is_some()) {
+            self.sessions.remember(Listed::of(self.id, &entry));
+        }
     }
 }
 
@@ -304,6 +427,93 @@ mod tests {
             flavour: "test",
         };
         sessions.register(&asked, stop)
+    }
+
+    fn health(status: Status) -> Health {
+        Health {
+            status: watch::channel(status).1,
+            hub: None,
+            since: Instant::now(),
+            lacks: Vec::new(),
+        }
+    }
+
+    fn path(transport: Transport) -> webrtc::ice::Path {
+        webrtc::ice::Path {
+            transport,
+            remote: ([192, 0, 2, 1], 9).into(),
+            local: None,
+        }
+    }
+
+    #[test]
+    fn the_worst_is_told() {
+        let status = Status {
+            state: State::Connected,
+            path: Some(path(Transport::Udp)),
+            ..Status::default()
+        };
+        let lacks = [Verdict::BFrames.into(), Verdict::UnsupportedAudio.into()];
+        let verdict = |status: Status, age, trouble: Option<Verdict>| {
+            let told = diagnose(
+                &status,
+                Duration::from_secs(age),
+                || trouble.map(Into::into),
+                &lacks,
+            );
+            told.map(|diagnosis| diagnosis.verdict)
+        };
+        assert_eq!(verdict(status, 9, None), Some(Verdict::BFrames));
+        let path = Some(path(Transport::Tcp));
+        let tcp = Status { path, ..status };
+        assert_eq!(verdict(tcp, 9, None), Some(Verdict::MediaOverTcp));
+        let is_slow = true;
+        let slow = Status { is_slow, ..tcp };
+        assert_eq!(verdict(slow, 9, None), Some(Verdict::SlowPath));
+        let stalled = Some(Verdict::Stalled);
+        assert_eq!(verdict(slow, 9, stalled), stalled);
+        let is_silent = true;
+        let silent = Status { is_silent, ..slow };
+        assert_eq!(verdict(silent, 9, stalled), Some(Verdict::ViewerVanished));
+        let state = State::Ended(End::Refused);
+        let refused = Status { state, ..silent };
+        let told = verdict(refused, 9, stalled);
+        assert_eq!(told, Some(Verdict::HandshakeFailed));
+        let new = Status::default();
+        assert_eq!(verdict(new, 4, None), None);
+        assert_eq!(verdict(new, 4, stalled), stalled);
+        assert_eq!(verdict(new, 5, stalled), Some(Verdict::PathBlocked));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sessions_that_have_ended_are_remembered_for_a_while() {
+        let sessions = Sessions::default();
+        let state = State::Ended(End::Vanished);
+        for n in 0..=ENDED_MAX {
+            let session = enter(
+                &sessions,
+                &format!("rtsp://h/{n}"),
+                CancellationToken::new(),
+            );
+            let session = session.unwrap();
+            session.follow(
+                health(Status {
+                    state,
+                    ..Status::default()
+                }),
+                None,
+            );
+        }
+        let unanswered = enter(&sessions, "demo:", CancellationToken::new()).unwrap();
+        drop(unanswered);
+        let ended = sessions.ended();
+        assert_eq!(ended.len(), ENDED_MAX);
+        let (last, ago) = &ended[0];
+        assert_eq!((&*last.camera, *ago), ("rtsp://h/50", Duration::ZERO));
+        let verdict = last.diagnosis.as_ref().map(|diagnosis| diagnosis.verdict);
+        assert_eq!(verdict, Some(Verdict::ViewerVanished));
+        tokio::time::advance(ENDED_FOR).await;
+        assert!(sessions.ended().is_empty());
     }
 
     #[test]
@@ -345,16 +555,11 @@ mod tests {
         let sessions = Sessions::default();
         let stop = CancellationToken::new();
         let oldest = enter(&sessions, "demo:", stop.clone()).unwrap();
-        let path = webrtc::ice::Path {
-            transport: webrtc::ice::Transport::Udp,
-            remote: ([192, 0, 2, 1], 9).into(),
-            local: None,
-        };
         let status = Status {
-            path: Some(path),
+            path: Some(path(Transport::Udp)),
             ..Status::default()
         };
-        oldest.watch(watch::channel(status).1, None);
+        oldest.follow(health(status), None);
         let others: Vec<_> = (0..HALF_OPEN_MAX + 5)
             .map(|_| enter(&sessions, "demo:", CancellationToken::new()).unwrap())
             .collect();
@@ -373,7 +578,7 @@ mod tests {
             frames: 7,
             ..Status::default()
         };
-        session.watch(watch::channel(status).1, None);
+        session.follow(health(status), None);
         let listed = sessions.list();
         assert_eq!((listed[0].id, listed[0].status.frames), (id, 7));
         assert_eq!((&*listed[0].camera, listed[0].flavour), ("demo:", "test"));

@@ -18,9 +18,9 @@ use tokio::{
 
 pub use crate::media::still::Size;
 use crate::{
-    base::{Error, ErrorKind, SourceUrl, Tasks},
+    base::{Error, ErrorKind, SourceUrl, Tasks, Verdict},
     directory::Directory,
-    hub::{Hub, Tracks},
+    hub::{Hub, LeftOut, Tracks},
     media::{Codec, Frame, Kind, still},
 };
 
@@ -116,7 +116,7 @@ impl Stills {
         let answer = self.answer_by(deadline, hub, size);
         timeout_at(deadline, answer).await.unwrap_or_else(|_| {
             Err(Error::new(
-                ErrorKind::DeadlineExceeded,
+                Verdict::LateStill,
                 "the picture was not decoded in time: the server is busy with others, or the key frame \
                  came late; ask again",
             ))
@@ -127,7 +127,7 @@ impl Stills {
         let picture = timeout_at(deadline, key_picture(hub)).await;
         let picture = picture.unwrap_or_else(|_| {
             Err(Error::new(
-                ErrorKind::DeadlineExceeded,
+                Verdict::NoKeyFrame,
                 format!(
                     "the camera sent no key frame within {} s; set its key frame interval (I-frame \
                      interval) to 2 s or less",
@@ -241,17 +241,23 @@ async fn key_picture(hub: &Hub) -> Result<Vec<Arc<Frame>>, Error> {
     if tracks.usable.iter().any(|track| is_decoded(track.codec)) {
         hub.next_key_picture().await
     } else {
-        Err(Error::new(ErrorKind::NotAcceptable, reason(&tracks)))
+        Err(nothing(&tracks))
     }
 }
 
 /// Why there is no picture.
-fn reason(tracks: &Tracks) -> String {
+fn nothing(tracks: &Tracks) -> Error {
     let mut left_out = tracks.left_out.iter();
     let told = left_out.find(|track| track.kind == Kind::Video);
     told.map_or_else(
-        || "no JPEG can be made: the camera sends no picture".to_owned(),
-        |track| format!("no JPEG can be made: {}", track.reason),
+        || {
+            let sentence = "no JPEG can be made: the camera sends no picture";
+            Error::new(Verdict::NoVideo, sentence)
+        },
+        |LeftOut { note, .. }| {
+            let sentence = format!("no JPEG can be made: {}", note.sentence);
+            Error::new(note.diagnosis.clone(), sentence)
+        },
     )
 }
 
@@ -263,7 +269,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        hub::{LeftOut, hub},
+        base::Note,
+        hub::hub,
         media::{MediaTime, Part, TrackId},
     };
 
@@ -463,7 +470,7 @@ mod tests {
         tracks.usable.clear();
         tracks.left_out.push(LeftOut {
             kind: Kind::Video,
-            reason: "it is MJPEG".to_owned(),
+            note: Note::new(Verdict::UnsupportedVideo, "it is MJPEG"),
         });
         publisher.announce(tracks);
         let error = stills.answer(&hub, size(9)).await.unwrap_err();

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use actix_web::{App, http::StatusCode, middleware::from_fn, test as call, web};
 use porthole::{
-    base::Tasks,
+    base::{Stage, Tasks, Verdict},
     config::{Config, Layer},
     context::Context,
     http::{guard::guard, server},
@@ -67,6 +67,38 @@ fn every_finding_of_a_probe_is_explained() {
     let page = file("docs/probe.md");
     for code in Code::ALL {
         assert!(page.contains(&format!("| `{code}` |")), "no {code}");
+    }
+}
+
+#[test]
+fn every_verdict_is_in_the_documentation_and_the_description() {
+    let page = file("docs/verdicts.md");
+    let told: Vec<_> = page
+        .lines()
+        .filter(|line| line.starts_with("| `") && line.matches('|').count() == 5)
+        .collect();
+    let stage = |stage: Stage| serde_json::to_value(stage).unwrap();
+    let all: Vec<_> = Verdict::ALL
+        .iter()
+        .map(|verdict| {
+            format!(
+                "| `{}` | {} | {} | {} |",
+                verdict.code(),
+                stage(verdict.stage()).as_str().unwrap(),
+                verdict.cause(),
+                verdict.advice()
+            )
+        })
+        .collect();
+    assert_eq!(told, all, "docs/verdicts.md");
+    let schema = &openapi()["components"]["schemas"]["Verdict"]["properties"];
+    let codes: Vec<_> = Verdict::ALL.iter().map(|verdict| verdict.code()).collect();
+    assert_eq!(schema["code"]["enum"], serde_json::json!(codes));
+    let mut stages: Vec<_> = Verdict::ALL.iter().map(|v| stage(v.stage())).collect();
+    stages.dedup();
+    for stage in stages {
+        let known = schema["stage"]["enum"].as_array().unwrap();
+        assert!(known.contains(&stage), "{stage}");
     }
 }
 

@@ -255,12 +255,14 @@ async fn a_camera_that_cannot_be_reached_has_no_codecs() {
         success("success")
     );
     let text = "stream channel codec not ready, possible stream offline";
-    holds!(
-        service,
-        get("/stream/dead/channel/0/codec"),
-        500,
-        failure(text)
+    let (status, _, body) = ask!(service, get("/stream/dead/channel/0/codec"));
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    let envelope: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        (&envelope["status"], &envelope["payload"]),
+        (&json!(0), &json!(text))
     );
+    assert_eq!(envelope["verdict"]["code"], "port-closed");
     let (status, _, body) = ask!(service, exchange("/stream/dead/channel/0/webrtc"));
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
     let envelope: Value = serde_json::from_str(&body).unwrap();

@@ -1,6 +1,9 @@
-//! [`Error`]: the one error that crosses modules, chosen by what a caller does next.
+//! [`Error`]: the one error that crosses modules. Its verdict is one of a closed set, and decides what a
+//! caller does next.
 
 use std::{fmt, sync::Arc};
+
+use super::{Diagnosis, Verdict};
 
 /// What a caller can do about an [`Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,22 +61,23 @@ impl ErrorKind {
     }
 }
 
-/// A kind, a sentence for people, and perhaps the cause underneath.
+/// A verdict, a sentence for people, and perhaps the cause underneath.
 ///
 /// `Display` gives the sentence; [`Error::chain`] adds the causes. Neither contains credentials:
 /// URLs reach messages only as [`SourceUrl`](super::SourceUrl).
 #[derive(Clone)]
 pub struct Error {
-    kind: ErrorKind,
+    diagnosis: Diagnosis,
     message: Arc<str>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
-    /// An error whose `message` says what was attempted, on what, and what to do about it.
-    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+    /// An error whose `message` says what was attempted, on what, and what to do about it. A kind in place
+    /// of a verdict stands for its plainest verdict.
+    pub fn new(diagnosis: impl Into<Diagnosis>, message: impl Into<String>) -> Self {
         Self {
-            kind,
+            diagnosis: diagnosis.into(),
             message: Arc::from(message.into()),
             source: None,
         }
@@ -89,10 +93,29 @@ impl Error {
         self
     }
 
+    /// Adds what the other side said, such as the camera's status line; see [`Diagnosis::seen`].
+    #[must_use]
+    pub fn with_evidence(mut self, evidence: &str) -> Self {
+        self.diagnosis = Diagnosis::seen(self.verdict(), evidence);
+        self
+    }
+
+    /// What is wrong, as one of a closed set.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        self.diagnosis.verdict
+    }
+
+    /// The verdict with the evidence, as programs are told.
+    #[must_use]
+    pub fn diagnosis(&self) -> &Diagnosis {
+        &self.diagnosis
+    }
+
     /// What a caller can do about it.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        self.verdict().kind()
     }
 
     /// This error and its causes on one line, for logs.
@@ -117,7 +140,7 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}", self.kind, self.chain())
+        write!(f, "{:?}: {}", self.verdict(), self.chain())
     }
 }
 

@@ -1,4 +1,4 @@
-//! What every layer speaks: errors, tasks, secrets, identifiers, back-off, logs.
+//! What every layer speaks: errors, verdicts, tasks, secrets, identifiers, back-off, logs.
 
 pub mod backoff;
 pub mod error;
@@ -9,6 +9,7 @@ pub mod source_text;
 pub mod source_url;
 pub mod tasks;
 pub mod tracing;
+pub mod verdict;
 
 pub use error::{Error, ErrorKind};
 pub use id::SessionId;
@@ -16,3 +17,4 @@ pub use redact::{Credentials, Secret};
 pub use source_text::{Meaning, SourceText};
 pub use source_url::SourceUrl;
 pub use tasks::Tasks;
+pub use verdict::{Diagnosis, Note, Stage, Verdict};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Error, ErrorKind, Secret, SourceUrl, masked::SECRET_PARTS};
+use super::{Error, Secret, SourceUrl, Verdict, masked::SECRET_PARTS};
 
 /// What go2rtc's clients put before what a converter is to read.
 const CONVERTER: &str = "ffmpeg:";
@@ -35,7 +35,7 @@ impl SourceText {
     /// # Errors
     /// `InvalidArgument` for what is neither; see [`SourceUrl::parse`].
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let invalid = |sentence| Err(Error::new(ErrorKind::InvalidArgument, sentence));
+        let invalid = |sentence| Err(Error::new(Verdict::BadUrl, sentence));
         if text.len() > TEXT_MAX {
             return invalid("a source is longer than 4096 bytes");
         }

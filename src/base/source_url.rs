@@ -7,7 +7,7 @@ use std::{
 
 use url::Url;
 
-use super::{Credentials, Error, ErrorKind, Secret, masked::shown};
+use super::{Credentials, Error, Secret, Verdict, masked::shown};
 
 /// Where media comes from: a URL whose credentials and secret query values are never printed.
 ///
@@ -153,7 +153,7 @@ impl SourceUrl {
     fn opaque(scheme: &str, rest: &str) -> Result<Self, Error> {
         let url = Url::parse(&format!("{scheme}:{rest}")).map_err(|_| {
             Error::new(
-                ErrorKind::InvalidArgument,
+                Verdict::BadUrl,
                 "the camera URL cannot be read; it should look like \
                  rtsp://user:password@host:554/path",
             )
@@ -234,7 +234,7 @@ impl fmt::Debug for SourceUrl {
 }
 
 fn invalid(what: &str) -> Error {
-    Error::new(ErrorKind::InvalidArgument, format!("the camera URL {what}"))
+    Error::new(Verdict::BadUrl, format!("the camera URL {what}"))
 }
 
 /// Refuses what no URL is made of.
@@ -382,6 +382,7 @@ fn options_of(fragment: &str) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::ErrorKind;
 
     fn url(text: &str) -> SourceUrl {
         SourceUrl::parse(text).unwrap()

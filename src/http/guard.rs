@@ -18,7 +18,12 @@ use actix_web::{
 };
 use serde_json::json;
 
-use crate::{config::Config, context::Context, signaling::credentials};
+use crate::{
+    base::{Diagnosis, Verdict},
+    config::Config,
+    context::Context,
+    signaling::credentials,
+};
 
 /// Ends of names that only a private network resolves.
 const PRIVATE_SUFFIXES: [&str; 7] = [
@@ -53,6 +58,14 @@ impl Refusal {
             Self::Origin(_) => StatusCode::FORBIDDEN,
             Self::Host(_) => StatusCode::MISDIRECTED_REQUEST,
             Self::Unknown => StatusCode::UNAUTHORIZED,
+        }
+    }
+
+    fn verdict(&self) -> Verdict {
+        match self {
+            Self::Origin(_) => Verdict::ForeignPage,
+            Self::Host(_) => Verdict::ForeignName,
+            Self::Unknown => Verdict::ServerLogin,
         }
     }
 
@@ -170,7 +183,8 @@ pub async fn guard(
     );
     let cors = cors_origin(request.request(), &context.config);
     let mut response = if let Err(refusal) = checked {
-        tracing::debug!(?refusal, "request refused");
+        let diagnosis = Diagnosis::from(refusal.verdict());
+        tracing::debug!(verdict = %diagnosis.verdict, ?refusal, "request refused");
         let mut response = HttpResponse::build(refusal.status());
         if refusal == Refusal::Unknown
             && let Some(auth) = &context.config.auth
@@ -179,7 +193,8 @@ pub async fn guard(
                 response.append_header((header::WWW_AUTHENTICATE, challenge));
             }
         }
-        let response = response.json(json!({ "error": refusal.sentence() }));
+        let body = json!({ "error": refusal.sentence(), "verdict": diagnosis });
+        let response = response.json(body);
         request.into_response(response).map_into_right_body()
     } else {
         let is_preflight = *request.method() == Method::OPTIONS;

@@ -4,6 +4,7 @@ use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
 use crate::{
+    base::{Diagnosis, Note, Verdict},
     context::Context,
     directory::Listed,
     hub::State,
@@ -16,6 +17,7 @@ pub const ROUTES: &[(&str, &str)] = &[
     ("GET", "/cameras"),
     ("GET", "/sessions"),
     ("DELETE", "/sessions/{id}"),
+    ("GET", "/verdicts"),
     ("GET", "/health"),
 ];
 
@@ -30,7 +32,11 @@ pub fn mount(routes: &mut web::ServiceConfig) {
     let sessions = web::resource("/sessions")
         .route(web::get().to(sessions))
         .route(web::head().to(sessions));
+    let verdicts = web::resource("/verdicts")
+        .route(web::get().to(verdicts))
+        .route(web::head().to(verdicts));
     routes
+        .service(verdicts)
         .service(cameras)
         .service(sessions)
         .service(health)
@@ -66,6 +72,7 @@ fn entry(name: &str, named: bool, running: Option<&Listed>) -> Value {
         Some(State::Live(_)) => ("live", None),
         Some(State::Failed(e)) => ("failed", Some(e.to_string())),
     };
+    let notes = running.map_or_else(Vec::new, notes);
     json!({
         "name": name,
         "named": named,
@@ -74,25 +81,55 @@ fn entry(name: &str, named: bool, running: Option<&Listed>) -> Value {
         "bytes": running.map_or(0, |listed| listed.bytes),
         "kept_bytes": running.map_or(0, |listed| listed.kept),
         "error": error,
-        "notes": running.map_or_else(Vec::new, notes),
+        "verdict": running.and_then(|listed| listed.trouble.as_ref()),
+        "notes": notes.iter().map(|note| &note.sentence).collect::<Vec<_>>(),
+        "verdicts": notes.iter().map(|note| &note.diagnosis).collect::<Vec<_>>(),
     })
 }
 
 /// What viewers miss of a camera that plays.
-fn notes(running: &Listed) -> Vec<&str> {
+fn notes(running: &Listed) -> Vec<&Note> {
     let State::Live(tracks) = &running.state else {
         return Vec::new();
     };
-    let left_out = tracks.left_out.iter();
-    left_out.map(|left_out| left_out.reason.as_str()).collect()
+    tracks
+        .left_out
+        .iter()
+        .map(|left_out| &left_out.note)
+        .collect()
 }
 
-/// Every viewer, whatever its dialect, the youngest first.
+/// Every viewer, whatever its dialect, the youngest first; and those who have gone lately.
 async fn sessions(context: web::Data<Context>) -> HttpResponse {
     let mut sessions = context.sessions.list();
     sessions.sort_by_key(|session| session.age);
     let listed: Vec<_> = sessions.iter().map(session_entry).collect();
-    HttpResponse::Ok().json(json!({ "sessions": listed }))
+    let ended = context.sessions.ended();
+    let ended: Vec<_> = ended
+        .iter()
+        .map(|(session, ago)| {
+            let mut entry = session_entry(session);
+            entry["ended_seconds_ago"] = json!(ago.as_secs_f64());
+            entry
+        })
+        .collect();
+    HttpResponse::Ok().json(json!({ "sessions": listed, "ended": ended }))
+}
+
+/// What may be wrong with an attempt to watch, and what to do: all there is.
+async fn verdicts() -> HttpResponse {
+    let all = Verdict::ALL.iter();
+    let told: Vec<_> = all
+        .map(|verdict| {
+            json!({
+                "code": verdict.code(),
+                "stage": verdict.stage(),
+                "cause": verdict.cause(),
+                "advice": verdict.advice(),
+            })
+        })
+        .collect();
+    HttpResponse::Ok().json(json!({ "verdicts": told }))
 }
 
 fn session_entry(session: &session::Listed) -> Value {
@@ -108,6 +145,7 @@ fn session_entry(session: &session::Listed) -> Value {
         "id": session.id.short(),
         "camera": session.camera,
         "dialect": session.flavour,
+        "verdict": session.diagnosis,
         "state": match state {
             status::State::Connecting => "connecting",
             status::State::Connected => "connected",
@@ -139,7 +177,8 @@ async fn end_session(context: web::Data<Context>, id: web::Path<String>) -> Http
         return HttpResponse::NoContent().finish();
     }
     HttpResponse::NotFound().json(json!({
-        "error": "there is no session with this identifier; GET /sessions lists them"
+        "error": "there is no session with this identifier; GET /sessions lists them",
+        "verdict": Diagnosis::from(Verdict::UnknownSession),
     }))
 }
 

@@ -21,13 +21,18 @@ use tokio::{
 
 use self::gop::Gop;
 use crate::{
-    base::{Error, ErrorKind},
+    base::{Diagnosis, Error, Note, Verdict},
     media::{Frame, Kind, Track},
 };
 
 /// Frames kept for subscribers that are behind: about a second of 25 pictures and 50 blocks of sound.
 /// Whoever is further behind has to catch up with the live edge anyway.
 const RING: usize = 64;
+
+/// Without a new picture for so long, a camera that plays is in trouble.
+const QUIET: Duration = Duration::from_secs(5);
+/// Packets that came so lately show that it still sends.
+const LATELY: Duration = Duration::from_secs(2);
 
 /// What a source is doing, as subscribers and people see it.
 #[derive(Debug, Clone)]
@@ -54,8 +59,8 @@ pub struct Tracks {
 pub struct LeftOut {
     /// Picture or sound.
     pub kind: Kind,
-    /// A sentence for people: what it is, and what to do.
-    pub reason: String,
+    /// What it is, and what to do.
+    pub note: Note,
 }
 
 /// Makes both ends of a hub. Its clock starts now.
@@ -70,6 +75,9 @@ pub fn hub() -> (Publisher, Hub) {
         bytes: AtomicU64::new(0),
         kept: AtomicUsize::new(0),
         latest: AtomicU64::new(0),
+        heard: AtomicU64::new(0),
+        pictured: AtomicU64::new(0),
+        failure: Mutex::default(),
         gop: Mutex::default(),
         viewers: AtomicUsize::new(0),
     });
@@ -96,6 +104,11 @@ struct Shared {
     kept: AtomicUsize,
     /// In nanoseconds since the start.
     latest: AtomicU64,
+    /// When a packet of video came last, and when a picture was handed out; in nanoseconds since the start.
+    heard: AtomicU64,
+    pictured: AtomicU64,
+    /// Why the last attempt failed, until there are tracks again.
+    failure: Mutex<Option<Diagnosis>>,
     /// Also held while a frame is handed out, so that who subscribes gets each picture once.
     gop: Mutex<Gop>,
     viewers: AtomicUsize,
@@ -105,6 +118,15 @@ impl Shared {
     fn gop(&self) -> MutexGuard<'_, Gop> {
         // Nothing panics between two changes that belong together.
         self.gop.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<Diagnosis>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Now, in nanoseconds since the start.
+    fn nanoseconds(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
@@ -140,6 +162,12 @@ impl Publisher {
     /// The camera has described itself and media is about to flow.
     pub fn announce(&self, tracks: Tracks) {
         let tracks = Arc::new(tracks);
+        if !self.is_live() {
+            // From here on pictures are missed.
+            let now = self.shared.nanoseconds();
+            self.shared.pictured.store(now, Ordering::Relaxed);
+            *self.shared.failure() = None;
+        }
         self.state
             .send_modify(|(_, state)| *state = State::Live(tracks));
     }
@@ -153,8 +181,15 @@ impl Publisher {
     /// The attempt has ended; or it goes on, for the next who asks, and those who have waited until now
     /// are told why they get nothing.
     pub fn failed(&self, error: Error) {
+        *self.shared.failure() = Some(error.diagnosis().clone());
         self.state
             .send_modify(|(_, state)| *state = State::Failed(error));
+    }
+
+    /// A packet of video has come, perhaps of no use.
+    pub fn heard(&self) {
+        let now = self.shared.nanoseconds();
+        self.shared.heard.store(now, Ordering::Relaxed);
     }
 
     /// The latest media time of all frames published until now.
@@ -170,6 +205,10 @@ impl Publisher {
         let time = u64::try_from(time).unwrap_or(u64::MAX);
         self.shared.latest.fetch_max(time, Ordering::Relaxed);
         self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if frame.codec.kind() == Kind::Video {
+            let now = self.shared.nanoseconds();
+            self.shared.pictured.store(now, Ordering::Relaxed);
+        }
         let frame = Arc::new(frame);
         let mut gop = self.shared.gop();
         gop.push(&frame);
@@ -192,6 +231,33 @@ impl Hub {
     #[must_use]
     pub fn state(&self) -> State {
         self.state.borrow().1.clone()
+    }
+
+    /// What is wrong with the camera now; none while its pictures come, or its sound if it has no picture.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Diagnosis> {
+        match &self.state.borrow().1 {
+            State::Failed(error) => return Some(error.diagnosis().clone()),
+            State::Connecting => return self.shared.failure().clone(),
+            State::Live(tracks) if tracks.usable.iter().all(|t| t.kind() != Kind::Video) => {
+                return None;
+            }
+            State::Live(_) => {}
+        }
+        let now = self.shared.nanoseconds();
+        let since = |last: &AtomicU64| {
+            Duration::from_nanos(now.saturating_sub(last.load(Ordering::Relaxed)))
+        };
+        let quiet = since(&self.shared.pictured);
+        if quiet < QUIET {
+            return None;
+        }
+        Some(if since(&self.shared.heard) < LATELY {
+            Verdict::NoKeyFrame.into()
+        } else {
+            let evidence = format!("no media for {} s", quiet.as_secs());
+            Diagnosis::seen(Verdict::Stalled, &evidence)
+        })
     }
 
     /// Tells it from every other hub of this process.
@@ -240,7 +306,7 @@ impl Hub {
                 // Of an attempt that goes on although it has failed those who came before.
                 State::Failed(error) => error,
                 State::Connecting | State::Live(_) => Error::new(
-                    ErrorKind::DeadlineExceeded,
+                    Verdict::CameraTimeout,
                     format!(
                         "the camera announced no tracks within {} s",
                         limit.as_secs()
@@ -331,7 +397,7 @@ impl Hub {
 }
 
 fn closed_meanwhile() -> Error {
-    Error::new(ErrorKind::Cancelled, "the camera was closed meanwhile")
+    Error::new(Verdict::CameraClosed, "the camera was closed meanwhile")
 }
 
 /// What [`Subscription::next`] gives.
@@ -379,6 +445,7 @@ impl Drop for Watching {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::ErrorKind;
     use crate::media::{Codec, MediaTime, Part, TrackId};
 
     fn frame(number: i64) -> Frame {
@@ -429,6 +496,43 @@ mod tests {
         assert_eq!(told.unwrap_err().to_string(), "second");
         publisher.announce(Tracks::default());
         assert!(hub.ready(limit).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_camera_without_pictures_is_in_trouble_until_they_come() {
+        let (publisher, hub) = hub();
+        let verdict = || hub.trouble().map(|trouble| trouble.verdict);
+        let picture = |number| Frame {
+            codec: Codec::H264(None),
+            ..frame(number)
+        };
+        let tracks = Tracks {
+            usable: vec![Track {
+                id: TrackId(0),
+                codec: Codec::H264(None),
+            }],
+            left_out: Vec::new(),
+        };
+        publisher.connecting();
+        publisher.announce(tracks.clone());
+        tokio::time::advance(QUIET - LATELY).await;
+        assert_eq!(verdict(), None);
+        publisher.heard();
+        tokio::time::advance(LATELY).await;
+        publisher.heard();
+        assert_eq!(verdict(), Some(Verdict::NoKeyFrame));
+        publisher.publish(picture(1));
+        assert_eq!(verdict(), None);
+        tokio::time::advance(QUIET).await;
+        assert_eq!(verdict(), Some(Verdict::Stalled));
+        publisher.failed(Error::new(Verdict::ConnectionLost, "unplugged"));
+        publisher.connecting();
+        assert_eq!(verdict(), Some(Verdict::ConnectionLost));
+        publisher.announce(tracks);
+        assert_eq!(verdict(), None);
+        publisher.announce(Tracks::default());
+        tokio::time::advance(QUIET).await;
+        assert_eq!(verdict(), None);
     }
 
     #[tokio::test(start_paused = true)]

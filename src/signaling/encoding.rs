@@ -12,7 +12,7 @@ use base64::{
 use bytes::Bytes;
 use futures::StreamExt;
 
-use crate::base::{Error, ErrorKind};
+use crate::base::{Error, ErrorKind, Verdict};
 
 /// Largest request body, in bytes. Home Assistant's form with the largest offer seen has 70 KB.
 pub(super) const BODY_MAX: usize = 256 << 10;
@@ -218,10 +218,10 @@ pub(super) fn session_description(text: &str) -> Result<String, Error> {
             } else {
                 ""
             };
-            invalid(format!("the session description is not base64 ({e}){hint}"))
+            bad_offer(format!("the session description is not base64 ({e}){hint}"))
         })?;
     String::from_utf8(bytes).map_err(|_| {
-        invalid("the session description is base64 of something that is not text".to_owned())
+        bad_offer("the session description is base64 of something that is not text".to_owned())
     })
 }
 
@@ -237,6 +237,10 @@ pub(super) fn unescape_html(url: &str) -> String {
 
 fn invalid(message: String) -> Error {
     Error::new(ErrorKind::InvalidArgument, message)
+}
+
+fn bad_offer(message: String) -> Error {
+    Error::new(Verdict::BadOffer, message)
 }
 
 fn too_large() -> Error {

@@ -15,19 +15,19 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use actix_web::web::ServiceConfig;
 use tokio::{
     sync::SemaphorePermit,
-    time::{Instant, timeout},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
-    base::{Error, ErrorKind, Meaning, SessionId, SourceText},
+    base::{Error, ErrorKind, Meaning, Note, SessionId, SourceText},
     config::Camera,
     context::{Context, OFFERS_MAX},
     directory::Lease,
     hub::{Hub, Tracks},
     media::{Kind, Track},
-    session::{Asked, Registration},
+    session::{Asked, Health, Registration},
     webrtc::{
         self, Request, negotiate,
         status::{End, State},
@@ -86,13 +86,16 @@ pub struct Answer {
     pub session: SessionId,
     /// The camera's tracks that can be sent to a browser, in the camera's order.
     pub tracks: Vec<Track>,
-    /// Sentences for the person who watches: what is missing and why.
-    pub notes: Vec<String>,
+    /// For the person who watches: what is missing and why.
+    pub notes: Vec<Note>,
 }
 
 /// How long a camera may take: a little more than its own deadline, so that its own words are told.
 /// With all else this stays below 8 s from offer to answer; Home Assistant gives up after 10.
 const SOURCE_LIMIT: Duration = Duration::from_millis(7_300);
+
+/// How often a viewer is looked at for what the log should tell.
+const TROUBLE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a browser may take to connect after the answer.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
@@ -179,6 +182,16 @@ pub fn named(context: &Context, name: &str) -> Result<Target, Error> {
     })
 }
 
+/// Tells the log of a request that is refused. What is wrong with cameras, their sources tell.
+fn log_refusal(error: &Error) {
+    let verdict = error.verdict();
+    if error.kind() == ErrorKind::Internal {
+        tracing::error!(%verdict, error = %error.chain(), "request failed");
+    } else {
+        tracing::debug!(%verdict, error = %error.chain(), "request refused");
+    }
+}
+
 /// Waits until a camera has announced its tracks. The camera stays open for a while afterwards.
 ///
 /// # Errors
@@ -222,7 +235,9 @@ async fn answer(context: Context, offer: Offer) -> Result<Answer, Error> {
         host: offer.host.as_deref(),
     };
     let (viewer, sdp) = context.engine.answer(request).await?;
-    registration.follow(&viewer);
+    let lacks = plan.notes.iter().map(|note| note.diagnosis.clone());
+    let health = Health::new(&viewer, &hub, lacks.collect());
+    registration.follow(health.clone(), Some(viewer.control()));
     let span = tracing::info_span!(
         "session",
         session = %session.short(),
@@ -230,7 +245,7 @@ async fn answer(context: Context, offer: Offer) -> Result<Answer, Error> {
         source = %camera.url,
     );
     let watch = async move {
-        follow(viewer, &hub, &registration, &stop).await;
+        follow(viewer, &hub, &registration, &health, &stop).await;
         // The camera is wanted, and the session listed, until here.
         drop((lease, registration));
     };
@@ -248,6 +263,7 @@ async fn follow(
     mut viewer: webrtc::Session,
     hub: &Hub,
     registration: &Registration,
+    health: &Health,
     stop: &CancellationToken,
 ) {
     let begun = Instant::now();
@@ -265,6 +281,7 @@ async fn follow(
     tokio::select! {
         () = watched => {}
         () = stop.cancelled() => {}
+        () = tell_troubles(health) => {}
     }
     viewer.close().await;
     let status = viewer.status();
@@ -273,6 +290,7 @@ async fn follow(
         State::Connecting | State::Connected => End::Stopped,
     };
     tracing::info!(
+        verdict = %reason.verdict(),
         %reason,
         duration = ?begun.elapsed(),
         frames = status.frames,
@@ -284,6 +302,34 @@ async fn follow(
         first_frame = ?status.first_frame_after,
         "viewer gone"
     );
+}
+
+/// Tells the log what is wrong with a viewer, each time that it is something else. Never ends.
+async fn tell_troubles(health: &Health) {
+    let mut told = None;
+    let mut ticks = interval(TROUBLE_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if health.is_over() {
+            // The end has a line of its own.
+            std::future::pending::<()>().await;
+        }
+        let now = health.diagnosis();
+        let verdict = now.as_ref().map(|diagnosis| diagnosis.verdict);
+        if verdict == told {
+            continue;
+        }
+        told = verdict;
+        match now {
+            Some(diagnosis) => tracing::info!(
+                verdict = %diagnosis.verdict,
+                evidence = diagnosis.evidence(),
+                "viewer has trouble"
+            ),
+            None => tracing::info!("viewer has no trouble any more"),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -10,10 +10,10 @@ use serde_json::json;
 use super::{
     Answer, Flavour, Offer, Target, accept,
     encoding::{Fields, base64, called, client, session_description, unescape_html},
-    find, named, tracks,
+    find, log_refusal, named, tracks,
 };
 use crate::{
-    base::{Error, ErrorKind},
+    base::{Diagnosis, Error, Note},
     context::Context,
     media::Track,
 };
@@ -58,7 +58,9 @@ async fn stream(
         Ok(answer) => HttpResponse::Ok().json(json!({
             "tracks": kinds(&answer.tracks),
             "sdp64": base64(&answer.sdp),
-            "notes": answer.notes,
+            "notes": sentences(&answer.notes),
+            "verdicts": diagnoses(&answer.notes),
+            "session": answer.session.short(),
         })),
         Err(e) => failure(&e),
     }
@@ -125,6 +127,14 @@ async fn exchange(
     accept(context, offer).await
 }
 
+fn sentences(notes: &[Note]) -> Vec<&str> {
+    notes.iter().map(|note| &*note.sentence).collect()
+}
+
+fn diagnoses(notes: &[Note]) -> Vec<&Diagnosis> {
+    notes.iter().map(|note| &note.diagnosis).collect()
+}
+
 /// Each kind of track once, in the camera's order.
 fn kinds(tracks: &[Track]) -> Vec<&'static str> {
     let mut kinds = Vec::new();
@@ -145,15 +155,11 @@ fn text(body: String) -> HttpResponse {
 
 /// A JSON object with the reason: the one shape of error that every client of this dialect reads.
 fn failure(error: &Error) -> HttpResponse {
-    if error.kind() == ErrorKind::Internal {
-        tracing::error!(error = %error.chain(), "request failed");
-    } else {
-        tracing::debug!(error = %error.chain(), "request refused");
-    }
+    log_refusal(error);
     let status = StatusCode::from_u16(error.kind().http_status());
     let mut response = HttpResponse::build(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
     if error.kind().http_status() == 503 {
         response.insert_header(("Retry-After", "1"));
     }
-    response.json(json!({ "error": error.to_string() }))
+    response.json(json!({ "error": error.to_string(), "verdict": error.diagnosis() }))
 }

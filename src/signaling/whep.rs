@@ -20,10 +20,10 @@ use self::fragment::Fragment;
 use super::{
     Flavour, Offer, Target, accept,
     encoding::{Fields, body, called, client},
-    named,
+    log_refusal, named,
 };
 use crate::{
-    base::{Error, ErrorKind, SessionId},
+    base::{Diagnosis, Error, ErrorKind, SessionId, Verdict},
     config::{IceService, IceUrl},
     context::Context,
     media::Kind,
@@ -91,12 +91,21 @@ fn mount(routes: &mut web::ServiceConfig) {
 struct Problem {
     status: StatusCode,
     detail: String,
+    diagnosis: Diagnosis,
 }
 
 impl Problem {
     fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        let detail = detail.into();
-        Self { status, detail }
+        Self {
+            status,
+            detail: detail.into(),
+            diagnosis: Verdict::BadRequest.into(),
+        }
+    }
+
+    fn with(self, verdict: Verdict) -> Self {
+        let diagnosis = verdict.into();
+        Self { diagnosis, ..self }
     }
 
     fn no_session() -> Self {
@@ -104,16 +113,13 @@ impl Problem {
             StatusCode::NOT_FOUND,
             "there is no such session; it has ended, or never was",
         )
+        .with(Verdict::UnknownSession)
     }
 }
 
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        if error.kind() == ErrorKind::Internal {
-            tracing::error!(error = %error.chain(), "request failed");
-        } else {
-            tracing::debug!(error = %error.chain(), "request refused");
-        }
+        log_refusal(&error);
         let status = match error.kind() {
             // The stream is not live: the draft's words for all that a camera can do.
             ErrorKind::SourceRefused | ErrorKind::Unavailable | ErrorKind::DeadlineExceeded => 409,
@@ -122,10 +128,11 @@ impl From<Error> for Problem {
             other => other.http_status(),
         };
         let status = StatusCode::from_u16(status);
-        Self::new(
-            status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-            error.to_string(),
-        )
+        Self {
+            status: status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            detail: error.to_string(),
+            diagnosis: error.diagnosis().clone(),
+        }
     }
 }
 
@@ -157,6 +164,7 @@ impl ResponseError for Problem {
             "title": self.status.canonical_reason(),
             "status": self.status.as_u16(),
             "detail": self.detail,
+            "verdict": self.diagnosis,
         });
         response
             .content_type("application/problem+json")
@@ -238,7 +246,7 @@ fn refuse_unplayable(offer: &webrtc::Offer) -> Result<(), Problem> {
     } else {
         return Ok(());
     };
-    Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, reason))
+    Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, reason).with(Verdict::NothingToPlay))
 }
 
 fn created(context: &Context, location: &str, sdp: String) -> HttpResponse {

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::confinement::Confinement;
 use crate::{
-    base::{Error, ErrorKind, SourceUrl},
+    base::{Error, SourceUrl, Verdict},
     hub::Publisher,
 };
 
@@ -73,7 +73,7 @@ pub fn open_confined(url: &SourceUrl, confinement: &Confinement) -> Opened {
     let (kind, scheme) = (kind_of(url)?, url.scheme());
     if kind.only_configured.contains(&scheme) && !confinement.trusts(url) {
         return Err(Error::new(
-            ErrorKind::PermissionDenied,
+            Verdict::NotAllowed,
             format!(
                 "camera {url}: {scheme}:// is opened only for cameras of the configuration file; give \
                  it a name there, or use the camera's rtsp:// address"
@@ -101,7 +101,7 @@ fn kind_of(url: &SourceUrl) -> Result<&'static SourceKind, Error> {
                 _ => "use the camera's rtsp:// address",
             };
             Error::new(
-                ErrorKind::InvalidArgument,
+                Verdict::BadUrl,
                 format!(
                     "cannot open {scheme}:// URLs (only {}): {advice}",
                     known.join(", ")
@@ -113,7 +113,10 @@ fn kind_of(url: &SourceUrl) -> Result<&'static SourceKind, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Layer};
+    use crate::{
+        base::ErrorKind,
+        config::{Config, Layer},
+    };
 
     #[test]
     fn no_two_kinds_claim_a_scheme() {

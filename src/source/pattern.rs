@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Confinement, Source, SourceKind};
 use crate::{
-    base::{Error, ErrorKind, SourceUrl},
+    base::{Error, SourceUrl, Verdict},
     hub::{Publisher, Tracks},
     media::{
         Codec, Frame, MediaTime, Part, Track, TrackId,
@@ -43,7 +43,7 @@ const PCMU_BLOCK: usize = 160;
 fn open(url: &SourceUrl, _: &Confinement) -> Result<Arc<dyn Source>, Error> {
     if !matches!(url.request_url().path(), "" | "camera") {
         return Err(Error::new(
-            ErrorKind::InvalidArgument,
+            Verdict::BadUrl,
             "there is one demo camera; write demo:",
         ));
     }

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Source;
 use crate::{
-    base::{Error, ErrorKind, backoff::Backoff},
+    base::{Error, ErrorKind, Verdict, backoff::Backoff},
     hub::Publisher,
 };
 
@@ -48,7 +48,7 @@ pub async fn supervise(
         }
         let error = end
             .err()
-            .unwrap_or_else(|| Error::new(ErrorKind::Unavailable, "the camera ended the stream"));
+            .unwrap_or_else(|| Error::new(Verdict::CameraEnded, "the camera ended the stream"));
         let kind = error.kind();
         let waits_for_change =
             matches!(kind, ErrorKind::NotAcceptable | ErrorKind::PermissionDenied);
@@ -66,7 +66,13 @@ pub async fn supervise(
         // The first failure of a row, then ever fewer, so that a camera that is switched off for the
         // night does not fill a disk.
         if failures.is_power_of_two() {
-            tracing::warn!(error = %error.chain(), failures, ?wait, "source failed, will try again");
+            tracing::warn!(
+                verdict = %error.verdict(),
+                error = %error.chain(),
+                failures,
+                ?wait,
+                "source failed, will try again"
+            );
         }
         let leases = *wanted.borrow_and_update();
         out.failed(error);

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    base::{Error, ErrorKind, Tasks},
+    base::{Error, ErrorKind, Tasks, Verdict},
     config::Config,
     hub::Hub,
     webrtc::{
@@ -220,7 +220,7 @@ impl Engine {
         timeout(JOIN_LIMIT, session.control.fan.send(joining))
             .await
             .map_err(|_| Error::new(ErrorKind::ResourceExhausted, "too many viewers; try again"))?
-            .map_err(|_| Error::new(ErrorKind::Cancelled, "the camera was closed meanwhile"))?;
+            .map_err(|_| Error::new(Verdict::CameraClosed, "the camera was closed meanwhile"))?;
         let local = LocalTransport {
             ufrag: local.ufrag,
             password: local.password,

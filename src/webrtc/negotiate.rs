@@ -1,7 +1,7 @@
 //! What a viewer gets: a pure function from a camera's tracks and an offer to a [`Plan`].
 
 use crate::{
-    base::{Error, ErrorKind},
+    base::{Error, Note, Verdict},
     hub::Tracks,
     media::{
         Codec, Kind, Track,
@@ -19,8 +19,8 @@ use crate::{
 pub struct Plan {
     /// One for each section of the offer, in its order.
     pub sections: Vec<SectionPlan>,
-    /// Sentences for the person who watches: what is missing and why.
-    pub notes: Vec<String>,
+    /// For the person who watches: what is missing and why.
+    pub notes: Vec<Note>,
 }
 
 /// What becomes of one media section.
@@ -94,7 +94,7 @@ pub fn negotiate(tracks: &Tracks, offer: &Offer) -> Result<Plan, Error> {
         notes: tracks
             .left_out
             .iter()
-            .map(|track| track.reason.clone())
+            .map(|track| track.note.clone())
             .collect(),
     };
     for kind in [Kind::Video, Kind::Audio] {
@@ -108,11 +108,15 @@ pub fn negotiate(tracks: &Tracks, offer: &Offer) -> Result<Plan, Error> {
         if of_kind.peek().is_none() {
             let mut unusable = tracks.left_out.iter().filter(|track| track.kind == kind);
             match unusable.next() {
-                Some(track) if kind == Kind::Video => {
-                    return Err(Error::new(ErrorKind::NotAcceptable, track.reason.clone()));
+                Some(track) if kind == Kind::Video => return Err(track.note.clone().into()),
+                None if kind == Kind::Video => {
+                    let sentence = "the camera sends no video, only sound; switch the video of this \
+                                    stream on in the camera, or use another stream of it";
+                    plan.notes.push(Note::new(Verdict::NoVideo, sentence));
                 }
-                _ => continue,
+                _ => {}
             }
+            continue;
         }
         let fits = of_kind.clone().find_map(|track| {
             wanted
@@ -121,18 +125,19 @@ pub fn negotiate(tracks: &Tracks, offer: &Offer) -> Result<Plan, Error> {
         });
         if let Some((index, (sending, note))) = fits {
             plan.sections[index] = SectionPlan::Send(sending);
-            plan.notes.extend(note);
+            plan.notes
+                .extend(note.map(|note| Note::new(Verdict::VideoProfile, note)));
             continue;
         }
         let camera: Vec<_> = of_kind.map(|t| t.codec.name()).collect();
         let missing = mismatch(kind, &camera, offer, &wanted);
         if kind == Kind::Video {
-            return Err(Error::new(ErrorKind::NotAcceptable, missing));
+            return Err(Error::new(Verdict::BrowserVideo, missing));
         }
-        plan.notes.push(missing);
+        plan.notes.push(Note::new(Verdict::BrowserAudio, missing));
     }
     if plan.sendings().next().is_none() {
-        return Err(Error::new(ErrorKind::NotAcceptable, nothing(tracks, &plan)));
+        return Err(nothing(tracks, &plan));
     }
     for (index, section) in offer.sections().iter().enumerate() {
         if section.media == "application"
@@ -380,24 +385,32 @@ fn mismatch(kind: Kind, camera: &[&str], offer: &Offer, wanted: &[usize]) -> Str
     )
 }
 
-fn nothing(tracks: &Tracks, plan: &Plan) -> String {
-    if !plan.notes.is_empty() {
-        return format!(
-            "nothing of this camera can be sent: {}",
-            plan.notes.join("; ")
+fn nothing(tracks: &Tracks, plan: &Plan) -> Error {
+    if let Some(first) = plan.notes.first() {
+        let sentences: Vec<_> = plan.notes.iter().map(|note| &*note.sentence).collect();
+        return Error::new(
+            first.diagnosis.clone(),
+            format!(
+                "nothing of this camera can be sent: {}",
+                sentences.join("; ")
+            ),
         );
     }
     let camera: Vec<_> = tracks.usable.iter().map(|t| t.codec.name()).collect();
-    format!(
-        "the camera has {}, but the offer has no section that receives it (recvonly or sendrecv, \
-         with rtcp-mux)",
-        camera.join(" and ")
+    Error::new(
+        Verdict::NothingToPlay,
+        format!(
+            "the camera has {}, but the offer has no section that receives it (recvonly or sendrecv, \
+             with rtcp-mux)",
+            camera.join(" and ")
+        ),
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::ErrorKind;
     use crate::{hub::LeftOut, media::TrackId, webrtc::offer::tests::offer_of};
 
     const H264: &str = "a=rtpmap:98 H264/90000|a=fmtp:98 packetization-mode=1;profile-level-id=42e01f\
@@ -497,7 +510,7 @@ mod tests {
     fn a_profile_that_nobody_announced_is_tried_with_a_note() {
         let plan = plan(&[video("640028")], &[("video 98", H264)]).unwrap();
         assert_eq!(payload_types(&plan), [Some(98)]);
-        assert!(plan.notes[0].contains("High"), "{:?}", plan.notes);
+        assert!(plan.notes[0].sentence.contains("High"), "{:?}", plan.notes);
     }
 
     #[test]
@@ -524,7 +537,9 @@ mod tests {
         )
         .unwrap();
         assert_eq!(payload_types(&plan), [Some(98), None]);
-        assert!(plan.notes[0].contains("opus") && plan.notes[0].contains("PCMU"));
+        let note = &plan.notes[0];
+        assert!(note.sentence.contains("opus") && note.sentence.contains("PCMU"));
+        assert_eq!(note.diagnosis.verdict, Verdict::BrowserAudio);
     }
 
     #[test]
@@ -544,12 +559,26 @@ mod tests {
         let mut tracks = tracks(&[Codec::Pcmu]);
         tracks.left_out.push(LeftOut {
             kind: Kind::Video,
-            reason: "the camera's video is H265".to_owned(),
+            note: Note::new(Verdict::UnsupportedVideo, "the camera's video is H265"),
         });
         let offer = |sections| Offer::parse(&offer_of(sections)).unwrap();
         let error = negotiate(&tracks, &offer(&[("video 98", H264), ("audio 0", "")])).unwrap_err();
         assert!(error.to_string().contains("H265"), "{error}");
         assert!(negotiate(&tracks, &offer(&[("audio 0", "")])).is_ok());
+    }
+
+    #[test]
+    fn a_camera_without_video_plays_its_sound_with_a_note() {
+        let offer = |sections| Offer::parse(&offer_of(sections)).unwrap();
+        let both = offer(&[("video 98", H264), ("audio 0", "")]);
+        let plan = negotiate(&tracks(&[Codec::Pcmu]), &both).unwrap();
+        assert_eq!(plan.notes[0].diagnosis.verdict, Verdict::NoVideo);
+        let picture = offer(&[("video 98", H264)]);
+        let error = negotiate(&tracks(&[Codec::Pcmu]), &picture).unwrap_err();
+        assert_eq!(error.verdict(), Verdict::NoVideo);
+        let none = offer(&[("video 98", "a=inactive")]);
+        let error = negotiate(&tracks(&[Codec::Pcmu]), &none).unwrap_err();
+        assert_eq!(error.verdict(), Verdict::NothingToPlay);
     }
 
     #[test]

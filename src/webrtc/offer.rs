@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::{
-    base::{Error, ErrorKind},
+    base::{Error, Verdict},
     media::{
         Kind,
         sdp::{Description, MediaSection},
@@ -50,7 +50,7 @@ impl Offer {
     /// `InvalidArgument`, with a sentence for whoever wrote the client, when it is no session
     /// description, larger than any browser's, an answer, or without media.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let invalid = |what: String| Error::new(ErrorKind::InvalidArgument, what);
+        let invalid = |what: String| Error::new(Verdict::BadOffer, what);
         if text.trim().is_empty() {
             return Err(invalid("the SDP offer is empty".to_owned()));
         }
@@ -151,7 +151,7 @@ impl Offer {
                 .map(str::to_owned)
                 .ok_or_else(|| {
                     Error::new(
-                        ErrorKind::InvalidArgument,
+                        Verdict::BadOffer,
                         format!("the SDP offer has no a={name}; a WebRTC client writes one"),
                     )
                 })
@@ -163,7 +163,7 @@ impl Offer {
             .find(|value| value.to_ascii_lowercase().starts_with("sha-256 "))
             .ok_or_else(|| {
                 Error::new(
-                    ErrorKind::InvalidArgument,
+                    Verdict::BadOffer,
                     "the SDP offer has no a=fingerprint with sha-256; a WebRTC client writes one",
                 )
             })?;
@@ -193,7 +193,7 @@ impl Offer {
             .peekable();
         if roles.peek().is_some() && roles.all(|role| matches!(role, "active" | "passive")) {
             return Err(Error::new(
-                ErrorKind::InvalidArgument,
+                Verdict::BadOffer,
                 "this is an SDP answer (a=setup is not actpass); send the offer of the browser",
             ));
         }
@@ -259,6 +259,7 @@ pub(crate) mod tests {
     use std::fmt::Write as _;
 
     use super::*;
+    use crate::base::ErrorKind;
 
     /// An offer with `sections`, each `media formats` and further lines, all in one group.
     pub(crate) fn offer_of(sections: &[(&str, &str)]) -> String {

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::webrtc::ice::Path;
+use crate::{base::Verdict, webrtc::ice::Path};
 
 /// What a connection is doing.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +33,22 @@ pub enum End {
     SourceChanged,
     /// We were asked to stop.
     Stopped,
+}
+
+impl End {
+    /// The same as a verdict.
+    #[must_use]
+    pub fn verdict(self) -> Verdict {
+        match self {
+            Self::NeverConnected => Verdict::PathBlocked,
+            Self::Refused => Verdict::HandshakeFailed,
+            Self::Left => Verdict::ViewerLeft,
+            Self::Vanished => Verdict::ViewerVanished,
+            Self::SourceEnded => Verdict::CameraClosed,
+            Self::SourceChanged => Verdict::CodecChanged,
+            Self::Stopped => Verdict::SessionStopped,
+        }
+    }
 }
 
 impl fmt::Display for End {
@@ -81,6 +97,10 @@ pub struct Status {
     pub loss: f32,
     /// Jitter of the pictures' packets at last report.
     pub jitter: Duration,
+    /// Whether the browser has not answered when it was asked if it is there.
+    pub is_silent: bool,
+    /// Whether pictures were left out lately because the path is too slow.
+    pub is_slow: bool,
     /// What the path takes, in bits per second; none while it takes everything.
     pub limit: Option<f64>,
 }

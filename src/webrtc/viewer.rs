@@ -38,6 +38,10 @@ const FAR: Duration = Duration::from_millis(10);
 const REPLAY_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the status is brought up to date.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// A browser that leaves two questions without an answer, one second apart, counts as silent.
+const SILENT: Duration = Duration::from_millis(1_900);
+/// For how long a path counts as slow after pictures were left out.
+const SLOW_FOR: Duration = Duration::from_secs(5);
 /// Packets sent again in one second at most: a viewer must not make us send many times the stream.
 const RESENT_MAX: u32 = 2_000;
 /// Round trip before any was measured.
@@ -80,6 +84,8 @@ pub struct Viewer {
     wants_replay: bool,
     replayed: Option<Instant>,
     resent_now: u32,
+    /// When pictures were last left out for want of bandwidth.
+    slow: Option<Instant>,
     status: Status,
     told: watch::Sender<Status>,
 }
@@ -112,6 +118,7 @@ impl Viewer {
             wants_replay: false,
             replayed: None,
             resent_now: 0,
+            slow: None,
             status: Status::default(),
             told,
         }
@@ -404,12 +411,18 @@ impl Viewer {
                 self.wants_replay = false;
             }
             Feed::Behind => {}
-            Feed::Closed => self.status.skipped += 1,
+            Feed::Closed => {
+                self.status.skipped += 1;
+                if entry.frame.random_access {
+                    self.slow = Some(now);
+                }
+            }
             Feed::Live => {
                 if !self.estimate.admits(now) {
                     // Whole pictures, up to one from which a decoder can go on.
                     lane.feed = Feed::Closed;
                     self.status.skipped += 1;
+                    self.slow = Some(now);
                 } else if self.wants_replay
                     && self
                         .replayed
@@ -553,6 +566,8 @@ impl Viewer {
             }
             self.next_status = step.now + STATUS_INTERVAL;
             self.resent_now = 0;
+            self.status.is_silent = self.ice.unanswered(step.now) >= SILENT;
+            self.status.is_slow = self.slow.is_some_and(|slow| slow + SLOW_FOR > step.now);
             self.publish();
         }
         if self.status.state == State::Connected {

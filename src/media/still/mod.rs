@@ -13,7 +13,7 @@ use openh264::{decoder::Decoder, formats::YUVSource};
 pub use self::sps::picture_size;
 use self::{input::Input, sps::Format};
 use super::Frame;
-use crate::base::{Error, ErrorKind};
+use crate::base::{Error, ErrorKind, Verdict};
 
 /// What people take for a good picture; more costs bytes and shows nothing.
 const QUALITY: u8 = 80;
@@ -114,15 +114,12 @@ pub fn jpeg(picture: &[Arc<Frame>], size: Size) -> Result<Bytes, Error> {
 }
 
 fn not_acceptable(reason: &str) -> Error {
-    Error::new(
-        ErrorKind::NotAcceptable,
-        format!("no JPEG can be made: {reason}"),
-    )
+    Error::new(Verdict::NoStill, format!("no JPEG can be made: {reason}"))
 }
 
 fn damaged() -> Error {
     Error::new(
-        ErrorKind::Unavailable,
+        Verdict::DamagedPicture,
         "the camera's last key frame cannot be decoded; it is damaged, or coded in a way that few \
          decoders know: set the camera to H.264 Main profile",
     )

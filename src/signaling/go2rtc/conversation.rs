@@ -16,9 +16,9 @@ use super::{
     streams::register,
 };
 use crate::{
-    base::{Error, ErrorKind, SessionId},
+    base::{Error, ErrorKind, SessionId, Verdict},
     context::Context,
-    signaling::{Answer, Offer, Target, accept},
+    signaling::{Answer, Offer, Target, accept, log_refusal},
 };
 
 /// How often the client is asked whether it is there.
@@ -191,7 +191,9 @@ impl Conversation {
         self.candidates_left = CANDIDATES_MAX;
         let Some(sdp) = dialect.offer(&message.value) else {
             let sentence = "the offer has no session description";
-            return self.send(message::error(dialect.request(), sentence)).await;
+            let diagnosis = Verdict::BadOffer.into();
+            let error = message::error(dialect.request(), sentence, &diagnosis);
+            return self.send(error).await;
         };
         let (context, wanted) = (self.context.clone(), self.wanted.clone());
         let work = async move {
@@ -217,8 +219,8 @@ impl Conversation {
         let answer = match answered {
             Ok(answer) => answer,
             Err(e) => {
-                tracing::debug!(error = %e.chain(), "offer refused");
-                let error = message::error(dialect.request(), &sentence(&e));
+                log_refusal(&e);
+                let error = message::error(dialect.request(), &sentence(&e), e.diagnosis());
                 return self.send(error).await;
             }
         };
@@ -261,7 +263,11 @@ impl Conversation {
         let Some((_, request)) = self.declined.take() else {
             return Ok(());
         };
-        let error = message::error(&request, "not offered, use webrtc");
+        let error = message::error(
+            &request,
+            "not offered, use webrtc",
+            &Verdict::BadRequest.into(),
+        );
         self.send(error).await
     }
 

@@ -4,6 +4,8 @@ use actix_ws::{AggregatedMessage, CloseCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::base::Diagnosis;
+
 /// What comes over the socket, or why no more will be understood.
 pub(super) type Received = Result<AggregatedMessage, CloseCode>;
 
@@ -58,9 +60,13 @@ pub(super) fn candidate(line: &str) -> String {
     frame("webrtc/candidate", &json!(line))
 }
 
-/// What went wrong with a message of type `request`.
-pub(super) fn error(request: &str, sentence: &str) -> String {
-    frame("error", &json!(format!("{request}: {sentence}")))
+/// What went wrong with a message of type `request`. The verdict is ours; go2rtc's clients pass it over.
+pub(super) fn error(request: &str, sentence: &str, diagnosis: &Diagnosis) -> String {
+    let value = format!("{request}: {sentence}");
+    format!(
+        "{}\n",
+        json!({ "type": "error", "value": value, "verdict": diagnosis })
+    )
 }
 
 fn frame(kind: &str, value: &Value) -> String {
@@ -96,6 +102,7 @@ pub(super) fn trickled(answer: &str) -> (String, Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Verdict;
 
     #[test]
     fn the_type_may_follow_the_value_and_either_may_be_missing() {
@@ -121,8 +128,14 @@ mod tests {
             "{\"type\":\"webrtc/answer\",\"value\":\"v=0\\r\\n\"}\n"
         );
         assert_eq!(
-            error(Dialect::Text.request(), "stream not found"),
-            "{\"type\":\"error\",\"value\":\"webrtc/offer: stream not found\"}\n"
+            error(
+                Dialect::Text.request(),
+                "stream not found",
+                &Verdict::UnknownCamera.into()
+            ),
+            "{\"type\":\"error\",\"value\":\"webrtc/offer: stream not found\",\"verdict\":{\"advice\":\"Choose a \
+             name that GET /cameras lists, or add the camera to the configuration.\",\"cause\":\"There is no \
+             camera with this name.\",\"code\":\"unknown-camera\",\"evidence\":null,\"stage\":\"request\"}}\n"
         );
     }
 

@@ -19,7 +19,7 @@ use actix_web::{
 };
 use serde_json::{Value, json};
 
-use super::{Flavour, Target, encoding::called, find, named};
+use super::{Flavour, Target, encoding::called, find, log_refusal, named};
 use crate::{
     base::{Error, ErrorKind, SourceText},
     context::Context,
@@ -106,11 +106,7 @@ fn missing(parameter: &str) -> HttpResponse {
 }
 
 fn failure(error: &Error) -> HttpResponse {
-    if error.kind() == ErrorKind::Internal {
-        tracing::error!(error = %error.chain(), "request failed");
-    } else {
-        tracing::debug!(error = %error.chain(), "request refused");
-    }
+    log_refusal(error);
     let status = StatusCode::from_u16(error.kind().http_status());
     let mut response = told(
         status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),

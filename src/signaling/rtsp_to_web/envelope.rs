@@ -6,7 +6,10 @@ use actix_web::{HttpResponse, http::StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json, ser::PrettyFormatter};
 
-use crate::base::{Error, ErrorKind};
+use crate::{
+    base::{Diagnosis, Error, ErrorKind},
+    signaling::log_refusal,
+};
 
 /// Why a request of this dialect fails. Most are told in the original's words.
 #[derive(Debug)]
@@ -41,6 +44,14 @@ impl Fault {
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
+
+    /// Not of what is told in the original's words alone: those are left as they were.
+    fn diagnosis(&self) -> Option<Diagnosis> {
+        match self {
+            Self::NotReady(error) | Self::Other(error) => Some(error.diagnosis().clone()),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Fault {
@@ -69,26 +80,29 @@ struct Envelope {
     /// A number: clients print it and compare with "1".
     status: u8,
     payload: Value,
+    /// Ours; clients pass it over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<Diagnosis>,
 }
 
 impl Envelope {
     fn success(payload: Value) -> Self {
-        Self { status: 1, payload }
+        Self {
+            status: 1,
+            payload,
+            verdict: None,
+        }
     }
 
     fn failure(fault: &Fault) -> Self {
         match fault {
-            Fault::Other(error) if error.kind() == ErrorKind::Internal => {
-                tracing::error!(error = %error.chain(), "request failed");
-            }
-            Fault::Other(error) | Fault::NotReady(error) => {
-                tracing::debug!(error = %error.chain(), "request refused");
-            }
+            Fault::Other(error) | Fault::NotReady(error) => log_refusal(error),
             _ => tracing::debug!(error = %fault, "request refused"),
         }
         Self {
             status: 0,
             payload: json!(fault.to_string()),
+            verdict: fault.diagnosis(),
         }
     }
 
@@ -143,5 +157,12 @@ pub(super) fn replies(
     let payload = json!(payload);
     HttpResponse::Ok()
         .content_type("application/json; charset=utf-8")
-        .body(Envelope { status, payload }.text())
+        .body(
+            Envelope {
+                status,
+                payload,
+                verdict: None,
+            }
+            .text(),
+        )
 }

@@ -10,7 +10,7 @@ use super::{
     dial::{Dialer, Link},
     tunnel, websocket,
 };
-use crate::base::{Error, ErrorKind, SourceUrl};
+use crate::base::{Error, SourceUrl, Verdict};
 
 /// What takes RTSP to a camera.
 pub(super) struct Carrier {
@@ -44,7 +44,7 @@ pub(super) fn of(scheme: &str) -> Option<&'static Carrier> {
 /// # Errors
 /// `InvalidArgument` when the option names neither.
 pub(super) fn wire_url(source: &SourceUrl) -> Result<Url, Error> {
-    let invalid = |what: String| Error::new(ErrorKind::InvalidArgument, what);
+    let invalid = |what: String| Error::new(Verdict::BadUrl, what);
     let url = source.request_url();
     let scheme = match source.scheme() {
         "rtsps" | "rtspx" => "rtsps",
@@ -83,6 +83,7 @@ pub(super) fn wire_url(source: &SourceUrl) -> Result<Url, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::ErrorKind;
 
     #[test]
     fn every_scheme_has_one_carrier() {

@@ -13,6 +13,7 @@ use super::{
     transport::{Arrived, Transport},
 };
 use crate::{
+    base::{Diagnosis, Note, Verdict},
     hub::{LeftOut, Publisher},
     media::{
         Codec, Frame, Kind, MediaTime, Part, Timeline, TrackId,
@@ -124,6 +125,9 @@ impl Ingest {
         }
         self.publish(index, Some(packet), now, out);
         self.announce(now, out);
+        if self.tracks[index].assembler.is_some() {
+            out.heard();
+        }
     }
 
     /// What is due by now: packets that have waited long enough for others.
@@ -167,9 +171,9 @@ impl Ingest {
                 state.pulse.give_up();
             }
         }
-        let reason = stopped(kind).to_owned();
-        tracing::warn!("{reason}");
-        self.chosen.left_out.push(LeftOut { kind, reason });
+        let note = Note::new(Verdict::TrackStopped, stopped(kind));
+        tracing::warn!(verdict = %note.diagnosis.verdict, "{}", note.sentence);
+        self.chosen.left_out.push(LeftOut { kind, note });
         self.announced = true;
         out.announce(self.chosen.announcement());
     }
@@ -180,7 +184,7 @@ impl Ingest {
         tracing::info!(kind = kind.name(), "the track is back");
         self.chosen
             .left_out
-            .retain(|left| left.reason != stopped(kind));
+            .retain(|left| left.note.sentence != stopped(kind));
         out.announce(self.chosen.announcement());
     }
 
@@ -265,10 +269,11 @@ impl Ingest {
                 if !self.told_of_b_frames && reordered.pictures >= COUNTED {
                     self.told_of_b_frames = true;
                     changed = true;
-                    let reason = without_b_frames(reordered);
-                    tracing::warn!("{reason}");
+                    let note = without_b_frames(reordered);
+                    let verdict = note.diagnosis.verdict;
+                    tracing::warn!(%verdict, "{}", note.sentence);
                     let kind = Kind::Video;
-                    self.chosen.left_out.push(LeftOut { kind, reason });
+                    self.chosen.left_out.push(LeftOut { kind, note });
                 }
             }
         }
@@ -334,7 +339,7 @@ fn stopped(kind: Kind) -> &'static str {
 }
 
 /// What people are told of pictures that are left out.
-pub(super) fn without_b_frames(seen: Reordered) -> String {
+pub(super) fn without_b_frames(seen: Reordered) -> Note {
     let Reordered {
         pictures,
         left_out,
@@ -345,11 +350,16 @@ pub(super) fn without_b_frames(seen: Reordered) -> String {
     } else {
         ""
     };
-    format!(
+    let sentence = format!(
         "the camera sends B-frames, which browsers cannot show by WebRTC: {left_out} of {pictures} pictures \
          are left out{faults}. Set the H.264 profile to Baseline in the camera, or the number of B-frames \
          to 0"
-    )
+    );
+    let evidence = format!("{left_out} of {pictures} pictures are B-frames");
+    Note {
+        diagnosis: Diagnosis::seen(Verdict::BFrames, &evidence),
+        sentence,
+    }
 }
 
 /// The payloads of one packet of sound with their offsets in ticks: one, unless it is too large.

@@ -61,7 +61,7 @@ use self::{
 };
 use super::{Confinement, Source, SourceKind};
 use crate::{
-    base::{Error, ErrorKind, SourceUrl, backoff::Backoff},
+    base::{Error, ErrorKind, SourceUrl, Verdict, backoff::Backoff},
     hub::Publisher,
     media::sdp::Description,
 };
@@ -140,7 +140,7 @@ impl From<Error> for End {
 
 impl Rtsp {
     fn new(url: &SourceUrl, confinement: &Confinement) -> Result<Self, Error> {
-        let invalid = |what: &str| Err(Error::new(ErrorKind::InvalidArgument, what));
+        let invalid = |what: &str| Err(Error::new(Verdict::BadUrl, what));
         if url.host().is_empty() {
             return invalid("the camera URL has no host; it should look like rtsp://host:554/path");
         }
@@ -265,7 +265,7 @@ impl Rtsp {
             .await?;
         let description = Description::parse(&described.sdp);
         let mut chosen =
-            Chosen::from(&description).map_err(|what| diagnose::unplayable(&self.url, &what))?;
+            Chosen::from(&description).map_err(|note| diagnose::unplayable(&self.url, note))?;
         let controls: Vec<_> = chosen.tracks.iter().map(|t| t.control.as_str()).collect();
         let aggregate = description.session.get("control").unwrap_or_default();
         let (routes, sources) = self
@@ -304,7 +304,7 @@ impl Rtsp {
         for (control, index) in controls.iter().zip(0..) {
             let opened = Route::open(transport, index, ends.local).await;
             let (mut route, header) = opened.map_err(|e| {
-                Error::new(ErrorKind::ResourceExhausted, "no UDP ports for a camera").with_source(e)
+                Error::new(Verdict::ServerFull, "no UDP ports for a camera").with_source(e)
             })?;
             let control = url_of(control)?;
             let setup = session.setup(&control, header);

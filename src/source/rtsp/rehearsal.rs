@@ -245,7 +245,7 @@ fn left_out(hub: &Hub) -> Vec<String> {
     tracks
         .left_out
         .iter()
-        .map(|left| left.reason.clone())
+        .map(|left| left.note.sentence.clone())
         .collect()
 }
 

@@ -6,6 +6,7 @@ use url::Url;
 
 use super::packet::Expected;
 use crate::{
+    base::{Diagnosis, Note, Verdict},
     hub::{LeftOut, Tracks},
     media::{
         Codec, Kind, Track, TrackId,
@@ -39,8 +40,8 @@ impl Chosen {
     /// Chooses among what the camera described.
     ///
     /// # Errors
-    /// A sentence, when nothing can be sent to a browser.
-    pub(super) fn from(description: &Description) -> Result<Self, String> {
+    /// When nothing can be sent to a browser.
+    pub(super) fn from(description: &Description) -> Result<Self, Note> {
         let mut chosen = Self::default();
         for section in description.media.iter().take(SECTIONS_MAX) {
             let kind = match section.media.as_str() {
@@ -55,8 +56,8 @@ impl Chosen {
             }
             let coding = Coding::of(section);
             let Some(codec) = coding.codec(kind, section) else {
-                let reason = coding.why_not(kind);
-                chosen.left_out.push(LeftOut { kind, reason });
+                let note = coding.why_not(kind);
+                chosen.left_out.push(LeftOut { kind, note });
                 continue;
             };
             if chosen.tracks.iter().any(|t| t.codec.kind() == kind) {
@@ -86,15 +87,19 @@ impl Chosen {
         if !chosen.tracks.is_empty() {
             return Ok(chosen);
         }
-        let reasons: Vec<_> = chosen
-            .left_out
-            .iter()
-            .map(|left| left.reason.as_str())
-            .collect();
-        Err(if reasons.is_empty() {
-            "it describes neither video nor audio; check the path of the URL".to_owned()
-        } else {
-            format!("nothing can be sent to a browser: {}", reasons.join("; "))
+        let mut left_out: Vec<_> = chosen.left_out.into_iter().collect();
+        // Who is told of one thing only is told of the picture.
+        left_out.sort_by_key(|left| left.kind != Kind::Video);
+        let reasons: Vec<_> = left_out.iter().map(|left| &*left.note.sentence).collect();
+        let Some(first) = left_out.first() else {
+            return Err(Note::new(
+                Verdict::BadDescription,
+                "it describes neither video nor audio; check the path of the URL",
+            ));
+        };
+        Err(Note {
+            diagnosis: first.note.diagnosis.clone(),
+            sentence: format!("nothing can be sent to a browser: {}", reasons.join("; ")),
         })
     }
 
@@ -123,6 +128,8 @@ impl fmt::Display for Chosen {
 /// Name, clock rate and channels of a section's first format.
 #[derive(Debug)]
 pub(super) struct Coding {
+    /// As the camera says it.
+    written: String,
     pub(super) name: String,
     pub(super) rate: u32,
     pub(super) channels: u16,
@@ -146,6 +153,7 @@ impl Coding {
         let mut parts = written.unwrap_or_default().split('/');
         let name = parts.next().unwrap_or_default().trim().to_ascii_uppercase();
         Self {
+            written: written.unwrap_or_default().to_owned(),
             name: if name.is_empty() {
                 format!("of an unknown format ({format})")
             } else {
@@ -177,9 +185,13 @@ impl Coding {
     }
 
     /// Why browsers cannot play it, and what to set.
-    pub(super) fn why_not(&self, kind: Kind) -> String {
+    pub(super) fn why_not(&self, kind: Kind) -> Note {
         let name = &self.name;
-        match (kind, name.as_str()) {
+        let verdict = match kind {
+            Kind::Video => Verdict::UnsupportedVideo,
+            Kind::Audio => Verdict::UnsupportedAudio,
+        };
+        let sentence = match (kind, name.as_str()) {
             (Kind::Video, "H265" | "HEVC") => {
                 "the camera's video is H265, which most browsers cannot play by WebRTC: set it to \
                  H264 in the camera, or use its second stream"
@@ -202,6 +214,10 @@ impl Coding {
                 "the camera's audio is {name}, which browsers cannot play by WebRTC: set it to \
                  G.711 (PCMU or PCMA) in the camera"
             ),
+        };
+        Note {
+            diagnosis: Diagnosis::seen(verdict, &self.written),
+            sentence,
         }
     }
 }
@@ -254,7 +270,7 @@ pub(super) fn control_url(base: &str, control: &str) -> Option<Url> {
 mod tests {
     use super::*;
 
-    fn chosen(sdp: &str) -> Result<Chosen, String> {
+    fn chosen(sdp: &str) -> Result<Chosen, Note> {
         Chosen::from(&Description::parse(sdp))
     }
 
@@ -289,19 +305,37 @@ mod tests {
 
     #[test]
     fn what_cannot_be_sent_is_named() {
-        for (sdp, part) in [
-            ("m=video 0 RTP/AVP 26\n", "JPEG"),
-            ("m=video 0 RTP/AVP 96\na=rtpmap:96 H265/90000\n", "H265"),
+        let (video, audio) = (Verdict::UnsupportedVideo, Verdict::UnsupportedAudio);
+        for (sdp, part, verdict) in [
+            ("m=video 0 RTP/AVP 26\n", "JPEG", video),
+            (
+                "m=audio 0 RTP/AVP 9\nm=video 0 RTP/AVP 96\na=rtpmap:96 H265/90000\n",
+                "H265",
+                video,
+            ),
             (
                 "m=audio 0 RTP/AVP 97\na=rtpmap:97 mpeg4-generic/16000\n",
                 "AAC",
+                audio,
             ),
-            ("m=audio 0 RTP/AVP 97\na=rtpmap:97 PCMU/16000\n", "16000 Hz"),
-            ("m=video 0 RTP/AVP 99\n", "unknown format (99)"),
-            ("m=text 0 RTP/AVP 99\n", "neither video nor audio"),
+            (
+                "m=audio 0 RTP/AVP 97\na=rtpmap:97 PCMU/16000\n",
+                "16000 Hz",
+                audio,
+            ),
+            ("m=video 0 RTP/AVP 99\n", "unknown format (99)", video),
+            (
+                "m=text 0 RTP/AVP 99\n",
+                "neither video nor audio",
+                Verdict::BadDescription,
+            ),
         ] {
-            let reason = chosen(sdp).unwrap_err();
-            assert!(reason.contains(part), "{reason}");
+            let Note {
+                diagnosis,
+                sentence,
+            } = chosen(sdp).unwrap_err();
+            assert!(sentence.contains(part), "{sentence}");
+            assert_eq!(diagnosis.verdict, verdict, "{sentence}");
         }
     }
 }

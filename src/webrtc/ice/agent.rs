@@ -530,6 +530,13 @@ impl Agent {
         self.selected_pair()?.1.rtt
     }
 
+    /// For how long the remote has not answered on the selected path, although asked.
+    #[must_use]
+    pub fn unanswered(&self, now: Instant) -> Duration {
+        let asked = self.selected.as_ref().and_then(|selected| selected.asked);
+        asked.map_or(Duration::ZERO, |asked| now.saturating_duration_since(asked))
+    }
+
     /// Our credentials, since the last restart.
     #[must_use]
     pub fn local(&self) -> &Credentials {

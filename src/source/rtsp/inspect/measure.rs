@@ -219,7 +219,7 @@ impl H264 {
             key_frame_interval: self.longest.map(&seconds),
             key_frame_interval_more_than: gap.filter(|_| self.longest.is_none()).map(&seconds),
             b_frames: self.ordered_b > 0 || reordered.left_out > 0,
-            left_out: (reordered.left_out > 0).then(|| without_b_frames(reordered)),
+            left_out: (reordered.left_out > 0).then(|| without_b_frames(reordered).sentence),
         }
     }
 }

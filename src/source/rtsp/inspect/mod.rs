@@ -23,7 +23,7 @@ use super::{
     transport::{Route, Transport},
 };
 use crate::{
-    base::{Error, SourceUrl},
+    base::{Error, Note, SourceUrl, Verdict},
     media::sdp::Description,
     source::Confinement,
 };
@@ -219,8 +219,11 @@ impl Inspector<'_> {
         let description = Description::parse(&sdp);
         let mut tracks = Tracks::of(&description);
         if tracks.watched.is_empty() {
-            let what = Chosen::from(&description).err().unwrap_or_default();
-            return Err(diagnose::unplayable(&self.camera.url, &what).into());
+            let note = Chosen::from(&description).err().unwrap_or_else(|| {
+                let sentence = "it describes neither video nor audio";
+                Note::new(Verdict::BadDescription, sentence)
+            });
+            return Err(diagnose::unplayable(&self.camera.url, note).into());
         }
         let aggregate = description.session.get("control").unwrap_or_default();
         let controls: Vec<_> = tracks.watched.iter().map(|track| track.control).collect();

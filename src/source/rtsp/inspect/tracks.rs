@@ -79,7 +79,7 @@ impl<'a> Tracks<'a> {
         let format = section.formats.first().map_or("", String::as_str);
         self.all.push(InspectedTrack {
             kind,
-            unplayable: codec.is_none().then(|| coding.why_not(kind)),
+            unplayable: codec.is_none().then(|| coding.why_not(kind).sentence),
             described_profile_level: section
                 .parameter(format, "profile-level-id")
                 .filter(|_| coding.name == "H264")

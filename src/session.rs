@@ -1,20 +1,21 @@
 //! [`Sessions`]: the table of remote parties that are being served.
 
+mod health;
+
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use self::health::Health;
 use crate::{
-    base::{Diagnosis, Error, ErrorKind, Secret, SessionId, SourceUrl, Verdict},
-    hub::Hub,
+    base::{Diagnosis, Error, ErrorKind, Secret, SessionId, SourceUrl},
     webrtc::{
-        self, Control,
-        ice::Transport,
+        Control,
         status::{End, State, Status},
     },
 };
@@ -28,9 +29,6 @@ const SESSIONS_OF_SOURCE_MAX: usize = 1_024;
 /// Sessions that have ended are remembered so long, and so many of them.
 const ENDED_FOR: Duration = Duration::from_mins(10);
 const ENDED_MAX: usize = 50;
-
-/// A browser that has found no path by now is probably kept from it.
-const PATH_LIMIT: Duration = Duration::from_secs(5);
 
 /// Names in ICE that are remembered of one client: those of its offer's sections, and of late restarts.
 const UFRAGS_MAX: usize = 16;
@@ -77,73 +75,6 @@ impl Entry {
         let is_found = health.is_some_and(|health| health.status().path.is_some());
         (!self.is_connected && !is_found).then_some(self.entered)
     }
-}
-
-/// What tells how a viewer fares, and what is wrong.
-#[derive(Debug, Clone)]
-pub struct Health {
-    status: watch::Receiver<Status>,
-    /// None in tests.
-    hub: Option<Hub>,
-    since: Instant,
-    /// What it lacks from the beginning.
-    lacks: Vec<Diagnosis>,
-}
-
-impl Health {
-    /// Of a viewer that began now, and lacks what `lacks` says.
-    #[must_use]
-    pub fn new(viewer: &webrtc::Session, hub: &Hub, lacks: Vec<Diagnosis>) -> Self {
-        Self {
-            status: viewer.watch(),
-            hub: Some(hub.clone()),
-            since: Instant::now(),
-            lacks,
-        }
-    }
-
-    fn status(&self) -> Status {
-        *self.status.borrow()
-    }
-
-    /// Whether the session has ended.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
-        matches!(self.status().state, State::Ended(_))
-    }
-
-    /// What is wrong now, the worst of it; none if all is well.
-    #[must_use]
-    pub fn diagnosis(&self) -> Option<Diagnosis> {
-        let trouble = || self.hub.as_ref().and_then(Hub::trouble);
-        diagnose(&self.status(), self.since.elapsed(), trouble, &self.lacks)
-    }
-}
-
-/// What is wrong with a viewer, the worst of it: that it is over, or not connected, then its camera, then
-/// its network, then what it lacks from the beginning.
-fn diagnose(
-    status: &Status,
-    age: Duration,
-    trouble: impl FnOnce() -> Option<Diagnosis>,
-    lacks: &[Diagnosis],
-) -> Option<Diagnosis> {
-    match status.state {
-        State::Ended(end) => return Some(end.verdict().into()),
-        State::Connecting if status.path.is_none() && age >= PATH_LIMIT => {
-            return Some(Verdict::PathBlocked.into());
-        }
-        State::Connecting => return trouble(),
-        State::Connected => {}
-    }
-    if status.is_silent {
-        return Some(Verdict::ViewerVanished.into());
-    }
-    let by_tcp = status.path.filter(|path| path.transport == Transport::Tcp);
-    trouble()
-        .or_else(|| status.is_slow.then(|| Verdict::SlowPath.into()))
-        .or_else(|| by_tcp.map(|_| Verdict::MediaOverTcp.into()))
-        .or_else(|| lacks.first().cloned())
 }
 
 /// A session that is over.
@@ -415,6 +346,10 @@ impl Drop for Registration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        base::Verdict,
+        webrtc::ice::{Path, Transport},
+    };
 
     fn enter(
         sessions: &Sessions,
@@ -430,59 +365,15 @@ mod tests {
     }
 
     fn health(status: Status) -> Health {
-        Health {
-            status: watch::channel(status).1,
-            hub: None,
-            since: Instant::now(),
-            lacks: Vec::new(),
-        }
+        Health::of(status, Instant::now())
     }
 
-    fn path(transport: Transport) -> webrtc::ice::Path {
-        webrtc::ice::Path {
+    fn path(transport: Transport) -> Path {
+        Path {
             transport,
             remote: ([192, 0, 2, 1], 9).into(),
             local: None,
         }
-    }
-
-    #[test]
-    fn the_worst_is_told() {
-        let status = Status {
-            state: State::Connected,
-            path: Some(path(Transport::Udp)),
-            ..Status::default()
-        };
-        let lacks = [Verdict::BFrames.into(), Verdict::UnsupportedAudio.into()];
-        let verdict = |status: Status, age, trouble: Option<Verdict>| {
-            let told = diagnose(
-                &status,
-                Duration::from_secs(age),
-                || trouble.map(Into::into),
-                &lacks,
-            );
-            told.map(|diagnosis| diagnosis.verdict)
-        };
-        assert_eq!(verdict(status, 9, None), Some(Verdict::BFrames));
-        let path = Some(path(Transport::Tcp));
-        let tcp = Status { path, ..status };
-        assert_eq!(verdict(tcp, 9, None), Some(Verdict::MediaOverTcp));
-        let is_slow = true;
-        let slow = Status { is_slow, ..tcp };
-        assert_eq!(verdict(slow, 9, None), Some(Verdict::SlowPath));
-        let stalled = Some(Verdict::Stalled);
-        assert_eq!(verdict(slow, 9, stalled), stalled);
-        let is_silent = true;
-        let silent = Status { is_silent, ..slow };
-        assert_eq!(verdict(silent, 9, stalled), Some(Verdict::ViewerVanished));
-        let state = State::Ended(End::Refused);
-        let refused = Status { state, ..silent };
-        let told = verdict(refused, 9, stalled);
-        assert_eq!(told, Some(Verdict::HandshakeFailed));
-        let new = Status::default();
-        assert_eq!(verdict(new, 4, None), None);
-        assert_eq!(verdict(new, 4, stalled), stalled);
-        assert_eq!(verdict(new, 5, stalled), Some(Verdict::PathBlocked));
     }
 
     #[tokio::test(start_paused = true)]
@@ -527,7 +418,7 @@ mod tests {
             .map(|_| enter(1).unwrap())
             .inspect(Registration::connected)
             .collect();
-        assert_eq!(enter(1).unwrap_err().kind(), ErrorKind::ResourceExhausted);
+        assert_eq!(enter(1).unwrap_err().verdict(), Verdict::ServerFull);
         assert!(enter(2).is_ok());
         drop(held);
         assert_eq!(sessions.count(), 0);

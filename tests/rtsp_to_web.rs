@@ -382,6 +382,7 @@ async fn a_browser_without_a_login_cannot_change_anything_by_a_link() {
         ] {
             let (status, _, body) = ask!(service, get(path).insert_header(mark));
             assert_eq!(status, StatusCode::FORBIDDEN, "{path} {mark:?}");
+            assert!(body.contains("\"not-allowed\""), "{body}");
             let envelope: Value = serde_json::from_str(&body).unwrap();
             assert_eq!(envelope["status"], 0);
         }

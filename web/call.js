@@ -3,7 +3,10 @@
 const GATHER_MS = 1000;
 const ANSWER_MS = 12_000;
 const CONNECT_MS = 15_000;
-const FIRST_PICTURE_MS = 8000;
+const PATH_MS = 6000;
+const FIRST_PICTURE_MS = 6000;
+const ASK_MS = 2000;
+const SETTLED_MS = 4000;
 const INTERRUPTED_MS = 6000;
 const STALLED_MS = 4000;
 const GIVE_UP_MS = 15_000;
@@ -15,16 +18,18 @@ const NO_SERVER = 'The Porthole server did not answer: check that it is running 
 
 /** An end of a call; `final` when the same request would only be refused again. */
 class Failure extends Error {
-  constructor(message, final = false) {
+  constructor(message, final = false, verdict = null) {
     super(message);
     this.final = final;
+    this.verdict = verdict;
   }
 }
 
 /**
  * One attempt: one peer connection, from the offer to its end. It calls `report(name, detail)`
- * with answered, waiting, live, stalled, stats, blocked (a click is needed to start the video)
- * and, as the last, lost; nothing more once closed.
+ * with answered, connecting, waiting, live, stalled, noticed (a verdict on what plays), stats, blocked
+ * (a click is needed to start the video) and, as the last, lost; nothing more once closed. What has a
+ * `message` has a `verdict` too, or null: an object with `code`, `cause` and `advice`.
  */
 export class Call {
   pc = null;
@@ -36,6 +41,12 @@ export class Call {
   #tracks;
   #last = null;
   #interrupted = 0;
+  #session = null;
+  #answeredAt = 0;
+  #verdict = null;
+  #askedAt = -Infinity;
+  #isLosing = false;
+  #hasNoticed = false;
 
   constructor({ source, base, kinds }, video, report) {
     this.#source = source;
@@ -63,10 +74,13 @@ export class Call {
       if (signal.aborted) return;
       const answer = await requestAnswer(this.#base, this.#source, pc.localDescription.sdp, signal);
       if (signal.aborted) return;
+      this.#session = answer.session ?? null;
       if (answer.tracks) this.#tracks = answer.tracks.filter((kind) => this.#kinds.includes(kind));
-      this.#report('answered', { tracks: this.#tracks, notes: answer.notes ?? [] });
+      const verdicts = (answer.verdicts ?? []).map(({ code }) => code);
+      this.#report('answered', { tracks: this.#tracks, notes: answer.notes ?? [], verdicts });
       await pc.setRemoteDescription({ type: 'answer', sdp: fromBase64(answer.sdp64) });
-      this.#after(CONNECT_MS, () => { if (!this.#connectedAt) this.#lost(NO_PATH); });
+      this.#answeredAt = performance.now();
+      this.#after(CONNECT_MS, () => { if (!this.#connectedAt) this.#lost(NO_PATH, 'path-blocked'); });
     } catch (error) {
       if (error instanceof Failure) this.#report('lost', error);
       else this.#lost(`This browser could not use the server's answer: ${error.message}`);
@@ -108,15 +122,20 @@ export class Call {
       this.#connectedAt = this.#packetsAt;
       this.#report('waiting');
     } else if (state === 'disconnected' && this.#connectedAt) {
-      this.#report('stalled', 'The connection to the server is interrupted.');
+      this.#trouble('stalled', 'The connection to the server is interrupted.');
       this.#interrupted = this.#after(INTERRUPTED_MS, () => this.#lost('The connection to the server was lost.'));
     } else if (state === 'failed' || state === 'closed') {
-      this.#lost(this.#connectedAt ? 'The connection to the server was lost.' : NO_PATH);
+      if (this.#connectedAt) this.#lost('The connection to the server was lost.');
+      else this.#lost(NO_PATH, 'path-blocked');
     }
   }
 
   async #poll(pc) {
-    if (!this.#connectedAt) return;
+    if (!this.#connectedAt) {
+      const waited = this.#answeredAt && performance.now() - this.#answeredAt;
+      if (waited > PATH_MS) this.#trouble('connecting', NO_PATH, 'path-blocked');
+      return;
+    }
     const stats = digest(await pc.getStats(), this.#last, this.#tracks.includes('video') ? 'video' : 'audio');
     if (this.#ended.signal.aborted || pc.connectionState !== 'connected') return;
     const now = performance.now();
@@ -127,18 +146,56 @@ export class Call {
     if (stats.decoded > decoded) {
       this.liveSince ||= now;
       this.#report('live');
+      if (now - this.liveSince > SETTLED_MS) this.#notice();
     } else if (!this.liveSince) {
-      if (now - this.#connectedAt > FIRST_PICTURE_MS) this.#report('waiting', noPicture(stats.packets));
+      if (now - this.#connectedAt > FIRST_PICTURE_MS) this.#trouble('waiting', noPicture(stats.packets));
     } else if (quiet > GIVE_UP_MS) {
       this.#lost('The camera has stopped sending.');
     } else if (quiet > STALLED_MS) {
-      this.#report('stalled', 'The picture has stopped: nothing has come from the camera for a few seconds.');
+      this.#trouble('stalled', 'The picture has stopped: nothing has come from the camera for a few seconds.');
     }
     if (this.liveSince) this.#report('stats', stats);
   }
 
-  #lost(message) {
-    this.#report('lost', new Failure(message));
+  /** Reports what is wrong, with the server's verdict as soon as that is known, or that of `code`. */
+  #trouble(name, message, code = null) {
+    this.#report(name, { message, verdict: this.#verdict });
+    const now = performance.now();
+    if (now - this.#askedAt < ASK_MS) return;
+    this.#askedAt = now;
+    this.#ask(code).then((verdict) => { this.#verdict = verdict; });
+  }
+
+  /** Asks once what the person who watches should know of a picture that is there. */
+  async #notice() {
+    if (this.#hasNoticed) return;
+    this.#hasNoticed = true;
+    const verdict = await this.#ask();
+    if (verdict) this.#report('noticed', verdict);
+  }
+
+  async #lost(message, code = null) {
+    if (this.#isLosing) return;
+    this.#isLosing = true;
+    const verdict = await this.#ask(code);
+    this.#report('lost', new Failure(message, false, verdict));
+  }
+
+  /** What the server says is wrong with this call, or else its words for `code`; null if nothing. */
+  async #ask(code = null) {
+    if (!this.#session) return null;
+    const ask = async (path) => {
+      const response = await fetch(new URL(path, this.#base), { cache: 'no-store', signal: AbortSignal.timeout(ASK_MS) });
+      return response.json();
+    };
+    try {
+      const { sessions, ended } = await ask('sessions');
+      const own = [...sessions, ...ended].find(({ id }) => id === this.#session);
+      if (own?.verdict || !code) return own?.verdict ?? null;
+      return (await ask('verdicts')).verdicts.find((verdict) => verdict.code === code) ?? null;
+    } catch {
+      return null;
+    }
   }
 
   #after(ms, then) {
@@ -182,7 +239,8 @@ async function requestAnswer(base, source, sdp, ended) {
   const answer = parsed(text);
   if (!response.ok) {
     const plain = text && !text.trimStart().startsWith('<') ? `: ${text.trim().slice(0, 300)}` : '.';
-    throw new Failure(answer?.error ?? `The server refused with HTTP status ${response.status}${plain}`, response.status < 500);
+    const message = answer?.error ?? `The server refused with HTTP status ${response.status}${plain}`;
+    throw new Failure(message, response.status < 500, answer?.verdict ?? null);
   }
   if (typeof answer?.sdp64 !== 'string') {
     throw new Failure('The reply to the offer did not come from Porthole: check the proxy in front of the server.', true);

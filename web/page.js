@@ -70,7 +70,7 @@ function askedCamera() {
 // --- What is shown ---------------------------------------------------------------------------
 
 function show() {
-  const { name, message, tracks, notes, retryAt } = state;
+  const { name, message, verdict, tracks, notes, verdicts, retryAt } = state;
   const busy = name === 'connecting' || name === 'waiting';
   const seen = name === 'live' && !needsClick && tracks.includes('video');
   const soundOnly = name === 'live' && !needsClick && !seen;
@@ -82,13 +82,22 @@ function show() {
   if (name !== 'live') say($('figures'), retryAt ? `\u00a0· ${countdown(retryAt)}` : '');
   say($('title'), title(name, soundOnly));
   say($('advice'), advice(name, message, soundOnly));
+  showVerdict(message ? verdict : null);
   const button = $('again');
   button.hidden = !(needsClick || name === 'failed' || name === 'retrying' || (busy && message));
   say(button, needsClick ? 'Play' : name === 'retrying' ? 'Try now' : 'Try again');
   const sound = tracks.includes('audio');
   $('sound').disabled = !sound;
   $('sound').title = sound || name === 'idle' || busy ? '' : 'This stream has no sound';
-  showNotes(notes);
+  showNotes(notes, verdicts);
+}
+
+/** What to do, and the code to look up or to report. */
+function showVerdict(verdict) {
+  const place = $('verdict');
+  place.hidden = !verdict;
+  say($('do'), verdict?.advice ?? '');
+  say($('code'), verdict?.code ?? '');
 }
 
 function title(name, soundOnly) {
@@ -109,10 +118,11 @@ function countdown(at) {
   return `next attempt in ${seconds} s`;
 }
 
-function showNotes(notes) {
+function showNotes(notes, verdicts) {
   const place = $('notes');
-  if (place.childElementCount === notes.length && notes.every((note, i) => place.children[i].textContent === note)) return;
-  place.replaceChildren(...notes.map((note) => element('li', '', note)));
+  const items = notes.map((note, i) => element('li', '', note, ' ', element('code', '', verdicts[i] ?? '')));
+  const isShown = (item, i) => place.children[i].textContent === item.textContent;
+  if (place.childElementCount !== items.length || !items.every(isShown)) place.replaceChildren(...items);
 }
 
 function showStats({ kind, width, height, fps, bitrate, lost, codec }) {

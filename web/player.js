@@ -9,7 +9,9 @@
  * `kinds` beside `base` chooses what to ask for, ['video', 'audio'] unless said otherwise.
  *
  * The names of states: idle, connecting, waiting (connected, no picture yet), live, stalled,
- * retrying (see `retryAt`) and failed. `message` is a sentence for people, or empty.
+ * retrying (see `retryAt`) and failed. `message` is a sentence for people, or empty; `verdict` is null, or
+ * what is wrong for programs: `code`, `cause`, `advice`. `notes` are sentences on what is missing, and
+ * `verdicts` their codes.
  */
 
 import { Call } from './call.js';
@@ -18,9 +20,11 @@ import { Call } from './call.js';
 const SETTLED_MS = 10_000;
 const LONGEST_WAIT_S = 10;
 
+const NOTHING = { message: '', verdict: null, tracks: [], notes: [], verdicts: [] };
+
 export class Player extends EventTarget {
   source = null;
-  state = { name: 'idle', message: '', tracks: [], notes: [] };
+  state = { name: 'idle', ...NOTHING };
   #video; #base; #kinds; #call = null; #retry = 0; #tries = 0; #played = false;
 
   /** `base` is the URL of the server's root, with its closing slash. */
@@ -42,7 +46,7 @@ export class Player extends EventTarget {
     this.source = source;
     this.#tries = 0;
     this.#played = false;
-    this.#set({ message: '', tracks: [], notes: [] });
+    this.#set(NOTHING);
     this.#connect();
   }
 
@@ -50,7 +54,7 @@ export class Player extends EventTarget {
     this.#end();
     this.#video.srcObject = null;
     this.source = null;
-    this.#set({ name: 'idle', message: '', tracks: [], notes: [] }, true);
+    this.#set({ name: 'idle', ...NOTHING }, true);
   }
 
   /** Connects again at once, without waiting for the next automatic attempt. */
@@ -68,7 +72,8 @@ export class Player extends EventTarget {
 
   #connect() {
     // While reconnecting, the reason stays to be read.
-    this.#set({ name: 'connecting', message: this.#played ? this.state.message : '' }, true);
+    const { message, verdict } = this.#played ? this.state : NOTHING;
+    this.#set({ name: 'connecting', message, verdict }, true);
     const asked = { source: this.source, base: this.#base, kinds: this.#kinds };
     this.#call = new Call(asked, this.#video, (name, detail) => this.#on(name, detail));
     this.#call.start();
@@ -81,21 +86,28 @@ export class Player extends EventTarget {
       this.#set(detail, true);
     } else if (name === 'lost') {
       this.#lost(detail);
+    } else if (name === 'noticed') {
+      const { notes, verdicts } = this.state;
+      if (verdicts.includes(detail.code)) return;
+      const note = `${detail.cause} ${detail.advice}`;
+      this.#set({ notes: [...notes, note], verdicts: [...verdicts, detail.code] }, true);
     } else {
       if (name === 'live') this.#played = true;
-      const message = detail ?? '';
-      this.#set({ name, message }, this.state.name !== name || this.state.message !== message);
+      const { message = '', verdict = null } = detail ?? {};
+      const before = this.state;
+      const isNew = before.name !== name || before.message !== message || before.verdict?.code !== verdict?.code;
+      this.#set({ name, message, verdict }, isNew);
     }
   }
 
-  #lost({ message, final }) {
+  #lost({ message, final, verdict }) {
     const { liveSince } = this.#call;
     this.#end();
-    if (final || !this.#played) return this.#set({ name: 'failed', message }, true);
+    if (final || !this.#played) return this.#set({ name: 'failed', message, verdict }, true);
     if (liveSince && performance.now() - liveSince > SETTLED_MS) this.#tries = 0;
     const wait = Math.min(2 ** this.#tries++, LONGEST_WAIT_S) * 1000;
     this.#retry = setTimeout(() => this.#connect(), wait);
-    this.#set({ name: 'retrying', message, retryAt: Date.now() + wait }, true);
+    this.#set({ name: 'retrying', message, verdict, retryAt: Date.now() + wait }, true);
   }
 
   #set(change, tell = false) {

@@ -118,14 +118,14 @@ class Tile {
   }
 
   #show() {
-    const { name, message, tracks } = this.#player.state;
+    const { name, message, verdict, tracks } = this.#player.state;
     const soundOnly = name === 'live' && !tracks.includes('video');
     const overlay = this.#part('.overlay');
     overlay.hidden = name === 'live' && !this.#needsClick && !soundOnly;
     overlay.dataset.state = name;
     const asks = !this.#isAllowed && !this.#isRefused;
     say(this.#part('.title'), this.#isRefused || name === 'failed' ? `${this.label} is not playing` : this.label);
-    say(this.#part('.advice'), this.#advice(asks, soundOnly, message));
+    say(this.#part('.advice'), this.#advice(asks, soundOnly, verdict && message ? `${message} (${verdict.code})` : message));
     const button = this.#part('.primary');
     button.hidden = !(asks || this.#needsClick || name === 'failed' || name === 'retrying');
     say(button, asks || this.#needsClick ? 'Play' : name === 'retrying' ? 'Try now' : 'Try again');

@@ -273,6 +273,12 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_comes_is_not_waited_for() {
+        let never = in_time(std::future::pending::<Result<(), Error>>()).await;
+        assert_eq!(never.unwrap_err().verdict(), Verdict::RequestTooSlow);
+    }
+
     #[test]
     fn a_plus_that_became_a_space_is_explained() {
         let error = session_description("dj0wDQo Pj4=").unwrap_err();

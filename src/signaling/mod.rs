@@ -236,7 +236,7 @@ async fn answer(context: Context, offer: Offer) -> Result<Answer, Error> {
     };
     let (viewer, sdp) = context.engine.answer(request).await?;
     let lacks = plan.notes.iter().map(|note| note.diagnosis.clone());
-    let health = Health::new(&viewer, &hub, lacks.collect());
+    let health = Health::new(&viewer, &hub, lacks.collect(), Instant::now());
     registration.follow(health.clone(), Some(viewer.control()));
     let span = tracing::info_span!(
         "session",
@@ -321,13 +321,14 @@ async fn tell_troubles(health: &Health) {
             continue;
         }
         told = verdict;
-        match now {
-            Some(diagnosis) => tracing::info!(
+        if let Some(diagnosis) = now {
+            tracing::info!(
                 verdict = %diagnosis.verdict,
                 evidence = diagnosis.evidence(),
                 "viewer has trouble"
-            ),
-            None => tracing::info!("viewer has no trouble any more"),
+            );
+        } else {
+            tracing::info!("viewer has no trouble any more");
         }
     }
 }
@@ -335,6 +336,26 @@ async fn tell_troubles(health: &Health) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        base::{Tasks, Verdict},
+        config::{Config, Layer},
+    };
+
+    #[tokio::test]
+    async fn a_server_that_shuts_down_takes_no_offers() {
+        let config = Config::from_layers([Layer::default()]).unwrap();
+        let context = Context::new(config, Tasks::on_current_runtime()).unwrap();
+        context.tasks.stop().cancel();
+        let offer = Offer {
+            target: named(&context, "demo").unwrap(),
+            sdp: String::new(),
+            client: None,
+            host: None,
+            flavour: "test",
+        };
+        let refused = accept(&context, offer).await.unwrap_err();
+        assert_eq!(refused.verdict(), Verdict::ShuttingDown);
+    }
 
     #[test]
     fn no_two_flavours_claim_a_method_and_path() {

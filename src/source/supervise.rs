@@ -180,6 +180,26 @@ mod tests {
         assert_eq!(unwanted.await, 1);
     }
 
+    struct Ending;
+
+    #[async_trait]
+    impl Source for Ending {
+        async fn run(&self, _out: &Publisher, _stop: &CancellationToken) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_camera_that_ends_by_itself_is_in_trouble_until_it_plays_again() {
+        let (out, hub) = hub();
+        let (_leases, wanted) = watch::channel(1);
+        let stop = CancellationToken::new();
+        let run = supervise(&Ending, &out, Backoff::new(1), wanted, &stop);
+        let _ = tokio::time::timeout(Duration::from_secs(1), run).await;
+        let trouble = hub.trouble().map(|trouble| trouble.verdict);
+        assert_eq!(trouble, Some(Verdict::CameraEnded));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_has_just_set_the_camera_otherwise_need_not_wait() {
         let (out, hub) = hub();

@@ -36,6 +36,8 @@ pub enum Path {
 pub async fn watch(server: &Server, camera: &str, view: &View, path: Path) -> Received {
     let config = RtcConfig::new()
         .set_rtp_mode(true)
+        .enable_pcmu(true, false)
+        .enable_pcma(true, false)
         .set_ice_lite(path == Path::Lite);
     let mut rtc = Box::new(config.build(std::time::Instant::now()));
     let socket = UdpSocket::bind("127.0.0.1:0")

@@ -25,6 +25,7 @@ mod python_client;
 mod rtsp_to_web;
 mod signaling;
 mod stills;
+mod verdicts;
 mod whep;
 
 use integration_tests::{browser, camera, tools::Alone};

@@ -97,7 +97,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::base::ErrorKind;
+    use crate::base::{ErrorKind, Verdict};
 
     fn url() -> SourceUrl {
         SourceUrl::parse("rtsp://u:secret@camera.lan/live").unwrap()
@@ -144,7 +144,7 @@ mod tests {
         assert!(error.to_string().contains("cannot be found"), "{error}");
         let error = find(&url(), &Confinement::default(), pending()).await;
         let error = error.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
+        assert_eq!(error.verdict(), Verdict::NameServerSilent, "{error}");
     }
 
     #[tokio::test]

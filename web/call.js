@@ -7,6 +7,7 @@ const PATH_MS = 6000;
 const FIRST_PICTURE_MS = 6000;
 const ASK_MS = 2000;
 const SETTLED_MS = 4000;
+const NOTICE_MS = 30_000;
 const INTERRUPTED_MS = 6000;
 const STALLED_MS = 4000;
 const GIVE_UP_MS = 15_000;
@@ -46,7 +47,7 @@ export class Call {
   #verdict = null;
   #askedAt = -Infinity;
   #isLosing = false;
-  #hasNoticed = false;
+  #noticeAt = 0;
 
   constructor({ source, base, kinds }, video, report) {
     this.#source = source;
@@ -146,7 +147,7 @@ export class Call {
     if (stats.decoded > decoded) {
       this.liveSince ||= now;
       this.#report('live');
-      if (now - this.liveSince > SETTLED_MS) this.#notice();
+      if (now - this.liveSince > SETTLED_MS && now > this.#noticeAt) this.#notice(now);
     } else if (!this.liveSince) {
       if (now - this.#connectedAt > FIRST_PICTURE_MS) this.#trouble('waiting', noPicture(stats.packets));
     } else if (quiet > GIVE_UP_MS) {
@@ -166,10 +167,9 @@ export class Call {
     this.#ask(code).then((verdict) => { this.#verdict = verdict; });
   }
 
-  /** Asks once what the person who watches should know of a picture that is there. */
-  async #notice() {
-    if (this.#hasNoticed) return;
-    this.#hasNoticed = true;
+  /** Asks now and then what the person who watches should know of a picture that is there. */
+  async #notice(now) {
+    this.#noticeAt = now + NOTICE_MS;
     const verdict = await this.#ask();
     if (verdict) this.#report('noticed', verdict);
   }

@@ -52,6 +52,7 @@ impl Socket {
     async fn error(&mut self) -> String {
         let message = self.hear().await;
         assert_eq!(message["type"], "error", "{message}");
+        assert!(message["verdict"]["code"].is_string(), "{message}");
         message["value"].as_str().expect("text").to_owned()
     }
 

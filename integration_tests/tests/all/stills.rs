@@ -80,7 +80,7 @@ async fn a_camera_without_a_picture_to_decode_is_told_with_the_reason() {
         reply.body.contains("H265") || reply.body.contains("H.265"),
         "{reply:?}"
     );
-    let dead = server.get("/api/frame.jpeg?src=rtsp://127.0.0.1:9/x").await;
+    let dead = server.get("/api/frame.jpeg?src=rtsp://127.0.0.1:2/x").await;
     assert_eq!(dead.status, 502, "{dead:?}");
     assert!(begun.elapsed() < Duration::from_secs(9));
 }

@@ -127,6 +127,11 @@ async fn udp_is_blocked_at_the_viewer_and_then_everything() {
         let took = listed(&http, &base(), "demo", "viewer-left").await;
         is_logged(|| server.log(), "viewer-left").await;
         tell("the viewer leaves", "viewer-left", took);
+        page.evaluate("porthole.player.play('rtsp://127.0.0.1:2/x')")
+            .await;
+        page_shows(&page, "port-closed").await;
+        page.screenshot(&cache().join("screenshots/port-closed.png"))
+            .await;
         page.evaluate("porthole.player.play('demo')").await;
         listed(&http, &base(), "demo", "media-over-tcp").await;
         tokio::time::sleep(Duration::from_secs(2)).await;

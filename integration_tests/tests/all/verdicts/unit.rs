@@ -18,6 +18,11 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "NameServerSilent",
         "src/source/rtsp/connect.rs",
     ),
+    (
+        "track-stopped",
+        "TrackStopped",
+        "src/source/rtsp/diagnose.rs",
+    ),
     ("camera-ended", "CameraEnded", "src/source/supervise.rs"),
     ("camera-closed", "CameraClosed", "src/hub/mod.rs"),
     ("slow-path", "SlowPath", "src/session/health.rs"),

@@ -1,8 +1,7 @@
 //! Camera URLs as people see them, without what must not be seen.
 
+use percent_encoding::percent_decode_str;
 use url::Url;
-
-use super::source_url::percent_decode;
 
 /// Parts of query keys whose values are credentials on some camera, and of options that hold some.
 pub(super) const SECRET_PARTS: [&str; 12] = [
@@ -35,7 +34,9 @@ fn masked_pair(pair: &str) -> String {
     let Some((key, value)) = pair.split_once('=') else {
         return pair.to_owned();
     };
-    let lower = percent_decode(key).to_ascii_lowercase();
+    let lower = percent_decode_str(key)
+        .decode_utf8_lossy()
+        .to_ascii_lowercase();
     if !SECRET_PARTS.iter().any(|part| lower.contains(part)) {
         return pair.to_owned();
     }

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::{Credentials, Error, Secret, Verdict, masked::shown};
@@ -290,8 +291,8 @@ fn split_credentials(after: &str) -> (Option<Credentials>, &str) {
     let (userinfo, rest) = (&after[..at], &after[at + 1..]);
     let (user, password) = userinfo.split_once(':').unwrap_or((userinfo, ""));
     let credentials = Credentials {
-        user: Secret::new(percent_decode(user)),
-        password: Secret::new(percent_decode(password)),
+        user: Secret::new(decoded(user)),
+        password: Secret::new(decoded(password)),
     };
     ((!userinfo.is_empty()).then_some(credentials), rest)
 }
@@ -312,22 +313,9 @@ fn has_valid_port(authority: &str) -> bool {
     port.is_none_or(|port| port.is_empty() || port.parse::<u16>().is_ok())
 }
 
-/// Decodes `%XX`; a percent sign without two hex digits stays as it is.
-pub(super) fn percent_decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let hex = bytes
-            .get(at + 1..at + 3)
-            .filter(|hex| bytes[at] == b'%' && hex.iter().all(u8::is_ascii_hexdigit))
-            .and_then(|hex| std::str::from_utf8(hex).ok())
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        decoded.push(hex.unwrap_or(bytes[at]));
-        at += if hex.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8(decoded)
-        .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+/// Without escapes; a percent sign without two hex digits stays as it is.
+fn decoded(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 /// Writes escapes of unreserved characters plainly and the other escapes in upper case.
@@ -364,7 +352,7 @@ fn options_of(fragment: &str) -> Vec<(String, String)> {
             let url = if is_plain {
                 url.to_owned()
             } else {
-                percent_decode(url)
+                decoded(url)
             };
             options.push(("rtsp".to_owned(), url));
             continue;

@@ -9,7 +9,6 @@ use porthole::{
     config::{Config, Layer},
     context::Context,
     http::{guard::guard, server},
-    probe::advice::Code,
     signaling::FLAVOURS,
     source::KINDS,
 };
@@ -59,14 +58,6 @@ fn every_table_entry_is_in_the_readme() {
             readme.contains(&format!("`{name}`")),
             "README.md does not tell of {name}"
         );
-    }
-}
-
-#[test]
-fn every_finding_of_a_probe_is_explained() {
-    let page = file("docs/probe.md");
-    for code in Code::ALL {
-        assert!(page.contains(&format!("| `{code}` |")), "no {code}");
     }
 }
 

@@ -230,6 +230,18 @@ verdicts! {
     /// The camera ended the stream.
     CameraEnded, "camera-ended", Media, Unavailable,
         "Nothing: it is called again by itself.";
+    /// The camera's video has an H.264 profile that browsers do not decode, or another than it describes.
+    WrongProfile, "wrong-profile", Media, NotAcceptable,
+        "Set the H.264 profile to Baseline, Main or High in the camera, with 8 bits and 4:2:0.";
+    /// The camera's key frames are far apart, so the first viewer waits long, and so do all after a loss.
+    LongKeyFrameInterval, "long-key-frame-interval", Media, Unavailable,
+        "Set the key frame interval (I-frame interval) to 2 s or less in the camera.";
+    /// The camera sends no RTCP sender reports, so sound and picture may drift apart.
+    NoSenderReports, "no-sender-reports", Media, Unavailable,
+        "Switch RTCP on in the camera, or bring its firmware up to date.";
+    /// Packets are lost between the camera and this server.
+    PacketLoss, "packet-loss", Media, Unavailable,
+        "Check the network in between, or lower the camera's bit rate.";
     /// The camera's picture is of a kind of which no JPEG can be made.
     NoStill, "no-still", Media, NotAcceptable,
         "Set the camera to H.264 Main profile, progressive, with key frames.";
@@ -386,6 +398,12 @@ impl Note {
 impl From<Note> for Error {
     fn from(note: Note) -> Self {
         Self::new(note.diagnosis, note.sentence)
+    }
+}
+
+impl Serialize for Verdict {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.code())
     }
 }
 

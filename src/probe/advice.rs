@@ -1,12 +1,10 @@
 //! [`findings`]: what is wrong with a camera, and which of its settings to change. A pure function of what
 //! was found out.
 
-use std::fmt;
-
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::{
-    base::ErrorKind,
+    base::Verdict,
     media::{Kind, h264::Profile},
     source::rtsp::inspect::{InspectedTrack, Inspection, Measured, Picture, Trial},
 };
@@ -20,8 +18,8 @@ const LOST_PER_THOUSAND_MAX: u64 = 1;
 /// Something that is wrong, as a program and as a person understand it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What it is.
-    pub code: Code,
+    /// What it is, told by its code.
+    pub code: Verdict,
     /// How bad it is.
     pub severity: Severity,
     /// What it is and what to change.
@@ -38,73 +36,9 @@ pub enum Severity {
     Warning,
 }
 
-macro_rules! codes {
-    ($($(#[doc = $text:literal])+ $name:ident = $code:literal),* $(,)?) => {
-        /// Everything that can be found to be wrong: a closed set, which `docs/probe.md` lists.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum Code { $($(#[doc = $text])+ $name,)* }
-
-        impl Code {
-            /// Every one there is.
-            pub const ALL: &[Self] = &[$(Self::$name,)*];
-
-            /// Its name for programs; it never changes.
-            #[must_use]
-            pub const fn code(self) -> &'static str {
-                match self { $(Self::$name => $code,)* }
-            }
-        }
-    };
-}
-
-codes! {
-    /// The camera asks for a user name and password.
-    PasswordMissing = "password-missing",
-    /// The camera refused the user name or password.
-    PasswordRefused = "password-refused",
-    /// The camera could not be reached, or did not do what it was asked.
-    CameraError = "camera-error",
-    /// The connection broke off while the camera was watched.
-    ConnectionLost = "connection-lost",
-    /// A track was set up, and nothing came of it.
-    NoMedia = "no-media",
-    /// The URL asks for a way of transport that does not work, and another one does.
-    TransportRefused = "transport-refused",
-    /// The camera describes no video.
-    NoVideo = "no-video",
-    /// Browsers do not play the codec of the video by WebRTC.
-    UnsupportedVideo = "unsupported-video",
-    /// Browsers do not play the codec of the sound by WebRTC.
-    UnsupportedAudio = "unsupported-audio",
-    /// Browsers do not play this H.264 profile, or the camera describes another one than it sends.
-    WrongProfile = "wrong-profile",
-    /// There are pictures that are made of later ones, which have to be left out.
-    BFrames = "b-frames",
-    /// There was no key frame.
-    NoKeyFrame = "no-key-frame",
-    /// Key frames are far apart.
-    LongKeyFrameInterval = "long-key-frame-interval",
-    /// There were no RTCP sender reports.
-    NoSenderReports = "no-sender-reports",
-    /// Packets were lost on the way.
-    PacketLoss = "packet-loss",
-}
-
-impl fmt::Display for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.code())
-    }
-}
-
-impl Serialize for Code {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(self.code())
-    }
-}
-
-/// What is wrong, the worst first. `has_password` says whether the URL has one.
+/// What is wrong, the worst first.
 #[must_use]
-pub fn findings(inspection: &Inspection, has_password: bool) -> Vec<Finding> {
+pub fn findings(inspection: &Inspection) -> Vec<Finding> {
     let mut found = Findings::default();
     let measured = || {
         inspection
@@ -114,14 +48,7 @@ pub fn findings(inspection: &Inspection, has_password: bool) -> Vec<Finding> {
     };
     let has_media = measured().any(|measured| measured.packets > 0);
     if let Some(failure) = &inspection.failure {
-        let code = match failure.kind() {
-            ErrorKind::SourceRefused if has_password => Code::PasswordRefused,
-            ErrorKind::SourceRefused => Code::PasswordMissing,
-            _ if has_media => Code::ConnectionLost,
-            _ if measured().next().is_some() => Code::NoMedia,
-            _ => Code::CameraError,
-        };
-        found.error(code, failure.to_string());
+        found.error(failure.verdict(), failure.to_string());
     }
     found.transport(inspection);
     found.tracks(&inspection.tracks);
@@ -142,15 +69,15 @@ pub fn findings(inspection: &Inspection, has_password: bool) -> Vec<Finding> {
 struct Findings(Vec<Finding>);
 
 impl Findings {
-    fn error(&mut self, code: Code, sentence: impl Into<String>) {
+    fn error(&mut self, code: Verdict, sentence: impl Into<String>) {
         self.add(code, Severity::Error, sentence.into());
     }
 
-    fn warning(&mut self, code: Code, sentence: impl Into<String>) {
+    fn warning(&mut self, code: Verdict, sentence: impl Into<String>) {
         self.add(code, Severity::Warning, sentence.into());
     }
 
-    fn add(&mut self, code: Code, severity: Severity, sentence: String) {
+    fn add(&mut self, code: Verdict, severity: Severity, sentence: String) {
         self.0.push(Finding {
             code,
             severity,
@@ -161,11 +88,11 @@ impl Findings {
     fn transport(&mut self, inspection: &Inspection) {
         match (&inspection.tcp, &inspection.udp) {
             (Trial::Fails(_), Trial::Works) if !inspection.asked_for_udp => self.warning(
-                Code::TransportRefused,
+                Verdict::TransportRefused,
                 "media comes by UDP alone: add #transport=udp to the URL, so that nothing else is tried first",
             ),
             (Trial::Works, Trial::Fails(_)) if inspection.asked_for_udp => self.warning(
-                Code::TransportRefused,
+                Verdict::TransportRefused,
                 "media comes by TCP alone: remove #transport=udp from the URL, so that nothing else is tried \
                  first",
             ),
@@ -181,21 +108,21 @@ impl Findings {
         if !plays(Kind::Video)
             && let Some(why) = why_not(Kind::Video)
         {
-            self.error(Code::UnsupportedVideo, why);
+            self.error(Verdict::UnsupportedVideo, why);
         }
         if !tracks.is_empty() && of(Kind::Video).next().is_none() {
             let sentence = "the camera describes no video: switch the video of this stream on in the \
                             camera, or use another stream of it";
             if plays(Kind::Audio) {
-                self.warning(Code::NoVideo, sentence);
+                self.warning(Verdict::NoVideo, sentence);
             } else {
-                self.error(Code::NoVideo, sentence);
+                self.error(Verdict::NoVideo, sentence);
             }
         }
         if !plays(Kind::Audio)
             && let Some(why) = why_not(Kind::Audio)
         {
-            self.warning(Code::UnsupportedAudio, why);
+            self.warning(Verdict::UnsupportedAudio, why);
         }
     }
 
@@ -208,9 +135,9 @@ impl Findings {
                  {kind} off and on"
             );
             if track.kind == Kind::Video {
-                self.error(Code::NoMedia, sentence);
+                self.error(Verdict::NoMedia, sentence);
             } else {
-                self.warning(Code::NoMedia, sentence);
+                self.warning(Verdict::NoMedia, sentence);
             }
             return;
         }
@@ -219,7 +146,7 @@ impl Findings {
         }
         if measured.sender_reports == 0 {
             self.warning(
-                Code::NoSenderReports,
+                Verdict::NoSenderReports,
                 format!(
                     "the camera sends no RTCP sender reports with its {kind}, without which sound and \
                      picture may drift apart: switch RTCP on in the camera, or bring its firmware up to date"
@@ -229,7 +156,7 @@ impl Findings {
         let expected = measured.packets + measured.lost;
         if measured.lost * 1000 > expected * LOST_PER_THOUSAND_MAX {
             self.warning(
-                Code::PacketLoss,
+                Verdict::PacketLoss,
                 format!(
                     "{} of {expected} packets of the {kind} were lost between the camera and this machine: \
                      check the network in between, or lower the camera's bit rate",
@@ -243,7 +170,7 @@ impl Findings {
         let sent = picture.profile_level;
         if let Some(sent) = sent.filter(|sent| sent.profile() == Profile::Other) {
             self.error(
-                Code::WrongProfile,
+                Verdict::WrongProfile,
                 format!(
                     "the H.264 profile of the video ({sent}) is a professional one, with more bits or colour \
                      than browsers decode: set it to Baseline, Main or High in the camera, with 8 bits \
@@ -254,7 +181,7 @@ impl Findings {
             && sent.profile() != described.profile()
         {
             self.warning(
-                Code::WrongProfile,
+                Verdict::WrongProfile,
                 format!(
                     "the camera describes H.264 {} ({described}) and sends {} ({sent}): Porthole goes by what \
                      is sent, other players may not; set the profile in the camera anew, or restart it",
@@ -264,7 +191,7 @@ impl Findings {
             );
         }
         if let Some(sentence) = &picture.left_out {
-            self.warning(Code::BFrames, sentence);
+            self.warning(Verdict::BFrames, sentence);
         }
         let more_than = picture.key_frame_interval_more_than;
         let far = |at_least: &str, seconds: f64| {
@@ -276,10 +203,10 @@ impl Findings {
         };
         match (picture.key_frame_interval, more_than) {
             (Some(seconds), _) if seconds.0 > KEY_FRAME_INTERVAL_MAX => {
-                self.warning(Code::LongKeyFrameInterval, far("", seconds.0));
+                self.warning(Verdict::LongKeyFrameInterval, far("", seconds.0));
             }
             (None, Some(seconds)) if !picture.has_key_frame => self.error(
-                Code::NoKeyFrame,
+                Verdict::NoKeyFrame,
                 format!(
                     "the camera sent no key frame within {:.0} s, and no picture can begin without: set the \
                      key frame interval (I-frame interval, GOP) to 2 s or less in the camera, or restart it",
@@ -287,7 +214,7 @@ impl Findings {
                 ),
             ),
             (None, Some(seconds)) if seconds.0 > KEY_FRAME_INTERVAL_MAX => {
-                self.warning(Code::LongKeyFrameInterval, far("more than ", seconds.0.floor()));
+                self.warning(Verdict::LongKeyFrameInterval, far("more than ", seconds.0.floor()));
             }
             _ => {}
         }
@@ -333,7 +260,7 @@ mod tests {
             tracks,
             ..Inspection::default()
         };
-        let found = findings(&inspection, false);
+        let found = findings(&inspection);
         let short = |finding: &Finding| (finding.code.code(), finding.severity);
         found.iter().map(short).collect()
     }
@@ -414,38 +341,24 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_in_its_own_words() {
-        let failed = |kind, has_password| {
-            let inspection = Inspection {
-                failure: Some(Error::new(kind, "it did")),
-                ..Inspection::default()
-            };
-            let found = findings(&inspection, has_password);
-            assert_eq!(found[0].sentence, "it did");
-            found[0].code
-        };
-        let refused = ErrorKind::SourceRefused;
-        assert_eq!(failed(refused, true), Code::PasswordRefused);
-        assert_eq!(failed(refused, false), Code::PasswordMissing);
-        assert_eq!(failed(ErrorKind::Unavailable, true), Code::CameraError);
-    }
-
-    #[test]
-    fn a_failure_while_it_plays_is_told_once() {
-        let code = |packets| {
+    fn a_failure_is_told_once_and_in_its_own_words() {
+        for packets in [None, Some(0), Some(9)] {
             let mut track = video();
-            track.measured.as_mut().unwrap().packets = packets;
+            match packets {
+                Some(packets) => track.measured.as_mut().unwrap().packets = packets,
+                None => track.measured = None,
+            }
             let inspection = Inspection {
-                failure: Some(Error::new(ErrorKind::DeadlineExceeded, "it did")),
+                failure: Some(Error::new(Verdict::Stalled, "it did")),
                 tracks: vec![track],
                 ..Inspection::default()
             };
-            let found = findings(&inspection, false);
-            assert_eq!(found.len(), 1);
-            found[0].code
-        };
-        assert_eq!(code(0), Code::NoMedia);
-        assert_eq!(code(9), Code::ConnectionLost);
+            let found = findings(&inspection);
+            let [only] = &found[..] else {
+                panic!("{found:?}")
+            };
+            assert_eq!((only.code, &*only.sentence), (Verdict::Stalled, "it did"));
+        }
     }
 
     #[test]
@@ -458,7 +371,7 @@ mod tests {
                 tracks: vec![video()],
                 ..Inspection::default()
             };
-            findings(&inspection, false).len()
+            findings(&inspection).len()
         };
         let fails = || Trial::Fails("461".to_owned());
         assert_eq!(told(false, Trial::Works, fails()), 0);

@@ -30,7 +30,6 @@ pub async fn probe(url: &SourceUrl, progress: Progress<'_>) -> Result<Report, Er
         ));
     }
     let inspection = rtsp::inspect::inspect(url, progress).await?;
-    let has_password = url.credentials().is_some();
-    let findings = advice::findings(&inspection, has_password);
+    let findings = advice::findings(&inspection);
     Ok(Report::new(url, inspection, findings))
 }

@@ -276,7 +276,7 @@ async fn what_a_camera_describes_is_compared_with_what_it_sends() {
 async fn a_camera_that_is_silent_or_half_dead_is_given_up_in_time() {
     let never = ScriptedCamera::silent().await;
     let nothing = ScriptedCamera::start(Scripted::describing(h264_sdp()).frames(0)).await;
-    for (camera, code) in [(&never, "camera-error"), (&nothing, "no-media")] {
+    for (camera, code) in [(&never, "camera-timeout"), (&nothing, "no-media")] {
         let probed = Probed::run(&["--json", &camera.url_as(USER, PASSWORD, "/live")]).await;
         assert!(probed.took <= LIMIT, "{:?}: {}", probed.took, probed.out);
         assert_eq!(probed.findings(), [code], "{}", probed.out);

@@ -4,11 +4,12 @@ use std::fs;
 
 use integration_tests::server::Server;
 
-/// The tests of this folder.
-const HERE: [&str; 3] = [
+/// The tests of this folder, and those of `porthole probe`, which tells some verdicts alone.
+const HERE: [&str; 4] = [
     include_str!("../verdicts.rs"),
     include_str!("watching.rs"),
     include_str!("network.rs"),
+    include_str!("../probe.rs"),
 ];
 
 /// Those that only a unit test can bring about, and the file that does.
@@ -23,6 +24,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
         "TrackStopped",
         "src/source/rtsp/diagnose.rs",
     ),
+    ("packet-loss", "packet-loss", "src/probe/advice.rs"),
     ("camera-ended", "CameraEnded", "src/source/supervise.rs"),
     ("camera-closed", "CameraClosed", "src/hub/mod.rs"),
     ("slow-path", "SlowPath", "src/session/health.rs"),

@@ -261,7 +261,7 @@ mod tests {
             tracks: vec![video],
             ..Inspection::default()
         };
-        let found = findings(&inspection, true);
+        let found = findings(&inspection);
         Report::new(&url, inspection, found)
     }
 

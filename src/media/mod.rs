@@ -1,5 +1,6 @@
 //! Codecs, tracks, frames and their RTP payloads. Pure: no tokio, no clock, no I/O.
 
+pub mod audio;
 pub mod codec;
 pub mod frame;
 pub mod h264;

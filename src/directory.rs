@@ -64,6 +64,8 @@ pub struct Listed {
     pub bytes: u64,
     /// Media bytes that are kept for viewers.
     pub kept: usize,
+    /// Whether somebody needs sound that has to be converted.
+    pub is_converting: bool,
 }
 
 impl Directory {
@@ -130,6 +132,7 @@ impl Directory {
             viewers: entry.hub.viewers(),
             bytes: entry.hub.bytes(),
             kept: entry.hub.kept(),
+            is_converting: entry.hub.is_converting(),
         });
         listed.collect()
     }
@@ -137,6 +140,7 @@ impl Directory {
     fn start(&self, url: &SourceUrl, source: Arc<dyn Source>) -> Entry {
         let (out, hub) = hub::hub();
         let (leases, wanted) = watch::channel(0);
+        let conversion = out.conversion(hub.clone());
         let number = self.inner.started.fetch_add(1, Ordering::Relaxed);
         let keeper = Keeper {
             number,
@@ -148,6 +152,9 @@ impl Directory {
             inner: Arc::clone(&self.inner),
         };
         let span = tracing::info_span!("source", source = %url);
+        self.inner
+            .tasks
+            .spawn("conversion", conversion.run().instrument(span.clone()));
         self.inner
             .tasks
             .spawn("source", keeper.keep().instrument(span));

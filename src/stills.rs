@@ -378,7 +378,7 @@ mod tests {
                 id: TrackId(0),
                 codec: Codec::H264(None),
             }],
-            left_out: Vec::new(),
+            ..Tracks::default()
         };
         let begun = Instant::now();
         let (error, ()) = tokio::join!(stills.answer(&hub, size(9)), async {
@@ -460,7 +460,7 @@ mod tests {
                 id: TrackId(0),
                 codec: Codec::H264(None),
             }],
-            left_out: Vec::new(),
+            ..Tracks::default()
         };
         publisher.connecting();
         publisher.announce(tracks.clone());

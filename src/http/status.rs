@@ -84,6 +84,7 @@ fn entry(name: &str, named: bool, running: Option<&Listed>) -> Value {
         "verdict": running.and_then(|listed| listed.trouble.as_ref()),
         "notes": notes.iter().map(|note| &note.sentence).collect::<Vec<_>>(),
         "verdicts": notes.iter().map(|note| &note.diagnosis).collect::<Vec<_>>(),
+        "conversions": running.map_or_else(Vec::new, conversions),
     })
 }
 
@@ -97,6 +98,21 @@ fn notes(running: &Listed) -> Vec<&Note> {
         .iter()
         .map(|left_out| &left_out.note)
         .collect()
+}
+
+/// What can be made of a camera's sound for browsers that do not take it as it is, and whether it is now.
+fn conversions(running: &Listed) -> Vec<Value> {
+    let State::Live(tracks) = &running.state else {
+        return Vec::new();
+    };
+    let told = tracks.converted.iter().map(|converted| {
+        json!({
+            "from": converted.from,
+            "to": converted.track.codec.name(),
+            "active": running.is_converting,
+        })
+    });
+    told.collect()
 }
 
 /// Every viewer, whatever its dialect, the youngest first; and those who have gone lately.

@@ -4,7 +4,9 @@
 //! slow learns how many frames it lost; the publisher never waits. Whoever subscribes gets the pictures
 //! since the last key frame first, so that nobody waits for the next one.
 
+pub mod conversion;
 mod gop;
+mod tracks;
 
 use std::{
     sync::{
@@ -20,9 +22,13 @@ use tokio::{
 };
 
 use self::gop::Gop;
+pub use self::{
+    conversion::{Conversion, Sound},
+    tracks::{Converted, LeftOut, Tracks},
+};
 use crate::{
-    base::{Diagnosis, Error, Note, Verdict},
-    media::{Frame, Kind, Track},
+    base::{Diagnosis, Error, Verdict},
+    media::{Frame, Kind},
 };
 
 /// Frames kept for subscribers that are behind: about a second of 25 pictures and 50 blocks of sound.
@@ -45,30 +51,13 @@ pub enum State {
     Failed(Error),
 }
 
-/// What a source announced.
-#[derive(Debug, Clone, Default)]
-pub struct Tracks {
-    /// Those that can be sent to a browser, in the camera's order.
-    pub usable: Vec<Track>,
-    /// Those that cannot, and kinds of pictures of the others that cannot.
-    pub left_out: Vec<LeftOut>,
-}
-
-/// A track, or a kind of pictures of one, that cannot be sent to a browser.
-#[derive(Debug, Clone)]
-pub struct LeftOut {
-    /// Picture or sound.
-    pub kind: Kind,
-    /// What it is, and what to do.
-    pub note: Note,
-}
-
 /// Makes both ends of a hub. Its clock starts now.
 #[must_use]
 pub fn hub() -> (Publisher, Hub) {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let (frames, _) = broadcast::channel(RING);
     let (state, _) = watch::channel((0, State::Connecting));
+    let (sounds, _) = broadcast::channel(RING);
     let shared = Arc::new(Shared {
         id: NEXT.fetch_add(1, Ordering::Relaxed),
         start: Instant::now(),
@@ -80,6 +69,7 @@ pub fn hub() -> (Publisher, Hub) {
         failure: Mutex::default(),
         gop: Mutex::default(),
         viewers: AtomicUsize::new(0),
+        demand: watch::Sender::new(0),
     });
     let hub = Hub {
         frames: frames.downgrade(),
@@ -89,6 +79,7 @@ pub fn hub() -> (Publisher, Hub) {
     (
         Publisher {
             frames,
+            sounds,
             state,
             shared,
         },
@@ -112,9 +103,28 @@ struct Shared {
     /// Also held while a frame is handed out, so that who subscribes gets each picture once.
     gop: Mutex<Gop>,
     viewers: AtomicUsize,
+    /// How many need sound that is converted.
+    demand: watch::Sender<usize>,
 }
 
 impl Shared {
+    fn publish(&self, frames: &broadcast::Sender<Arc<Frame>>, frame: Frame) {
+        let bytes = frame.len() as u64;
+        let time = frame.time.elapsed(frame.codec.clock_rate()).as_nanos();
+        let time = u64::try_from(time).unwrap_or(u64::MAX);
+        self.latest.fetch_max(time, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if frame.codec.kind() == Kind::Video {
+            let now = self.nanoseconds();
+            self.pictured.store(now, Ordering::Relaxed);
+        }
+        let frame = Arc::new(frame);
+        let mut gop = self.gop();
+        gop.push(&frame);
+        // An error means that nobody subscribes now.
+        let _ = frames.send(frame);
+    }
+
     fn gop(&self) -> MutexGuard<'_, Gop> {
         // Nothing panics between two changes that belong together.
         self.gop.lock().unwrap_or_else(PoisonError::into_inner)
@@ -134,6 +144,7 @@ impl Shared {
 #[derive(Debug)]
 pub struct Publisher {
     frames: broadcast::Sender<Arc<Frame>>,
+    sounds: broadcast::Sender<Arc<Sound>>,
     /// Number of the attempt, and what has become of it.
     state: watch::Sender<(u64, State)>,
     shared: Arc<Shared>,
@@ -200,20 +211,7 @@ impl Publisher {
 
     /// Hands a frame to every subscriber. Never waits.
     pub fn publish(&self, frame: Frame) {
-        let bytes = frame.len() as u64;
-        let time = frame.time.elapsed(frame.codec.clock_rate()).as_nanos();
-        let time = u64::try_from(time).unwrap_or(u64::MAX);
-        self.shared.latest.fetch_max(time, Ordering::Relaxed);
-        self.shared.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if frame.codec.kind() == Kind::Video {
-            let now = self.shared.nanoseconds();
-            self.shared.pictured.store(now, Ordering::Relaxed);
-        }
-        let frame = Arc::new(frame);
-        let mut gop = self.shared.gop();
-        gop.push(&frame);
-        // An error means that nobody subscribes now.
-        let _ = self.frames.send(frame);
+        self.shared.publish(&self.frames, frame);
     }
 }
 
@@ -379,6 +377,13 @@ impl Hub {
         Watching(Arc::clone(&self.shared))
     }
 
+    /// Publishes what is made of other frames of this hub.
+    fn publish(&self, frame: Frame) {
+        if let Some(frames) = self.frames.upgrade() {
+            self.shared.publish(&frames, frame);
+        }
+    }
+
     /// How many watch now.
     #[must_use]
     pub fn viewers(&self) -> usize {
@@ -456,7 +461,7 @@ impl Drop for Watching {
 mod tests {
     use super::*;
     use crate::base::ErrorKind;
-    use crate::media::{Codec, MediaTime, Part, TrackId};
+    use crate::media::{Codec, MediaTime, Part, Track, TrackId};
 
     fn frame(number: i64) -> Frame {
         Frame {
@@ -521,7 +526,7 @@ mod tests {
                 id: TrackId(0),
                 codec: Codec::H264(None),
             }],
-            left_out: Vec::new(),
+            ..Tracks::default()
         };
         publisher.connecting();
         publisher.announce(tracks.clone());

@@ -29,7 +29,8 @@ use crate::{
     media::{Kind, Track},
     session::{Asked, Health, Registration},
     webrtc::{
-        self, Request, negotiate,
+        self, Request,
+        negotiate::{self, Sending},
         status::{End, State},
     },
 };
@@ -208,7 +209,7 @@ async fn tracks_of(lease: &Lease, camera: &Camera) -> Result<Arc<Tracks>, Error>
         return Ok(tracks);
     }
     let mut silent = (*tracks).clone();
-    silent.usable.retain(|track| track.kind() != Kind::Audio);
+    silent.retain_other_than(Kind::Audio);
     Ok(Arc::new(silent))
 }
 
@@ -219,6 +220,8 @@ async fn answer(context: Context, offer: Offer) -> Result<Answer, Error> {
     let hub = lease.hub().clone();
     let tracks = tracks_of(&lease, &camera).await?;
     let plan = negotiate::negotiate(&tracks, &parsed)?;
+    let is_converted = |sending: &Sending| tracks.is_converted(sending.track.id);
+    let conversion = plan.sendings().any(is_converted).then(|| hub.convert());
     let stop = context.tasks.stop().child_token();
     let asked = Asked {
         source: &camera.url,
@@ -247,13 +250,13 @@ async fn answer(context: Context, offer: Offer) -> Result<Answer, Error> {
     let watch = async move {
         follow(viewer, &hub, &registration, &health, &stop).await;
         // The camera is wanted, and the session listed, until here.
-        drop((lease, registration));
+        drop((lease, registration, conversion));
     };
     context.tasks.spawn("viewer", watch.instrument(span));
     Ok(Answer {
         sdp,
         session,
-        tracks: tracks.usable.clone(),
+        tracks: tracks.playable(),
         notes: plan.notes,
     })
 }

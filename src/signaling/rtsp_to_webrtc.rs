@@ -100,7 +100,7 @@ async fn codec(context: web::Data<Context>, path: web::Path<String>) -> HttpResp
             let context = context.clone();
             async move { tracks(&context, &camera).await }
         };
-        Ok(kinds(&context.tasks.run("codec", work).await??.usable))
+        Ok(kinds(&context.tasks.run("codec", work).await??.playable()))
     };
     match found.await {
         Ok(kinds) => {

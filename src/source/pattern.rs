@@ -124,7 +124,7 @@ impl Source for Pattern {
         let tracks = self.tracks();
         out.announce(Tracks {
             usable: tracks.to_vec(),
-            left_out: Vec::new(),
+            ..Tracks::default()
         });
         let (start, begun) = (Instant::now(), out.now());
         for tick in 0.. {

@@ -199,7 +199,7 @@ mod tests {
                 id: TrackId(0),
                 codec: Codec::H264(None),
             }],
-            left_out: Vec::new(),
+            ..Tracks::default()
         };
         let plan = negotiate(&tracks, &offer).unwrap();
         let local = LocalTransport {

@@ -104,7 +104,7 @@ pub fn negotiate(tracks: &Tracks, offer: &Offer) -> Result<Plan, Error> {
         let wanted: Vec<_> = (0..plan.sections.len())
             .filter(|index| offer.receives(*index, kind) && shares_transport(offer, &plan, *index))
             .collect();
-        let mut of_kind = tracks.usable.iter().filter(|t| t.kind() == kind).peekable();
+        let mut of_kind = tracks.of_kind(kind).peekable();
         if wanted.is_empty() {
             continue;
         }
@@ -124,7 +124,7 @@ pub fn negotiate(tracks: &Tracks, offer: &Offer) -> Result<Plan, Error> {
         let fits = of_kind.clone().find_map(|track| {
             wanted
                 .iter()
-                .find_map(|index| Some((*index, sending(*track, &offer.sections()[*index])?)))
+                .find_map(|index| Some((*index, sending(track, &offer.sections()[*index])?)))
         });
         if let Some((index, (sending, note))) = fits {
             plan.sections[index] = SectionPlan::Send(sending);
@@ -399,7 +399,7 @@ fn nothing(tracks: &Tracks, plan: &Plan) -> Error {
             ),
         );
     }
-    let camera: Vec<_> = tracks.usable.iter().map(|t| t.codec.name()).collect();
+    let camera: Vec<_> = tracks.playable().iter().map(|t| t.codec.name()).collect();
     Error::new(
         Verdict::NothingToPlay,
         format!(

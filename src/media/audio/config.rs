@@ -127,7 +127,7 @@ fn sampling_rate(bits: &mut Bits<'_>) -> Option<u32> {
 /// Bytes of hexadecimal digits; none if there is something else, or half a byte.
 pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim().trim_matches('"').as_bytes();
-    if digits.len() % 2 != 0 || digits.len() > 512 {
+    if !digits.len().is_multiple_of(2) || digits.len() > 512 {
         return None;
     }
     let nibble = |digit: u8| char::from(digit).to_digit(16);

@@ -263,7 +263,9 @@ impl Line {
         all.copy_from_slice(&samples[..all_len]);
         if fades {
             for (frame, part) in all.chunks_exact_mut(channels).zip(rise(self.rate)) {
-                frame.iter_mut().for_each(|sample| *sample *= part);
+                for sample in frame {
+                    *sample *= part;
+                }
             }
         }
     }

@@ -26,13 +26,11 @@ impl Encoder {
     /// # Errors
     /// What the encoder says.
     pub(super) fn new(rate: u32, channels: Channels) -> Result<Self, String> {
-        let rate = match rate {
-            ..=8_000 => 8_000,
-            ..=12_000 => 12_000,
-            ..=16_000 => 16_000,
-            ..=24_000 => 24_000,
-            _ => 48_000,
-        };
+        let rates = [8_000, 12_000, 16_000, 24_000];
+        let rate = rates
+            .into_iter()
+            .find(|enough| rate <= *enough)
+            .unwrap_or(48_000);
         let mono = match rate {
             8_000 => 24_000,
             12_000 | 16_000 => 32_000,

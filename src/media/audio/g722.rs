@@ -60,8 +60,9 @@ impl Band {
 
     /// Block 3: how large the next difference may be.
     fn scale(&mut self, growth: i32, log_max: i32, shift: i32) {
-        self.log_step = ((self.log_step * 127 >> 7) + growth).clamp(0, log_max);
-        let power = POWERS[(self.log_step >> 6 & 31) as usize];
+        self.log_step = (((self.log_step * 127) >> 7) + growth).clamp(0, log_max);
+        let index = usize::try_from(self.log_step >> 6 & 31).unwrap_or(0);
+        let power = POWERS[index];
         let down = shift - (self.log_step >> 11);
         let step = if down < 0 {
             power << -down
@@ -83,17 +84,17 @@ impl Band {
         let slope = clip(a1 << 2);
         let slope = if same_1 { -slope } else { slope }.min(32_767);
         let push = if same_2 { 128 } else { -128 };
-        let second = (push + (slope >> 7) + (a2 * 32_512 >> 15)).clamp(-12_288, 12_288);
+        let second = (push + (slope >> 7) + ((a2 * 32_512) >> 15)).clamp(-12_288, 12_288);
         // UPPOL1
         let push = if same_1 { 192 } else { -192 };
         let limit = 15_360 - second;
-        let first = (push + (a1 * 32_640 >> 15)).clamp(-limit, limit);
+        let first = (push + ((a1 * 32_640) >> 15)).clamp(-limit, limit);
         self.poles = [first, second];
         // UPZERO
         let push = if difference == 0 { 0 } else { 128 };
         for (zero, old) in self.zeros.iter_mut().zip(self.differences) {
             let same = (old < 0) == (difference < 0);
-            *zero = (if same { push } else { -push }) + (*zero * 32_640 >> 15);
+            *zero = (if same { push } else { -push }) + ((*zero * 32_640) >> 15);
         }
         self.differences.rotate_right(1);
         self.differences[0] = difference;
@@ -102,7 +103,7 @@ impl Band {
         // FILTEP and FILTEZ
         let filter = |coefficients: &[i32], values: &[i32]| -> i32 {
             let products = coefficients.iter().zip(values);
-            products.map(|(c, v)| c * clip(v + v) >> 15).sum()
+            products.map(|(c, v)| (c * clip(v + v)) >> 15).sum()
         };
         let by_poles = clip(filter(&self.poles, &self.reconstructed));
         self.by_zeros = clip(filter(&self.zeros, &self.differences));
@@ -134,14 +135,14 @@ impl Decoder {
     pub(super) fn decode(&mut self, byte: u8) -> [i16; 2] {
         let code = usize::from(byte);
         let (low_code, high_code) = (code & 0x3f, code >> 6);
-        let low = (self.low.step * LOW_FINE[low_code] >> 15) + self.low.predicted;
+        let low = ((self.low.step * LOW_FINE[low_code]) >> 15) + self.low.predicted;
         let low = low.clamp(-16_384, 16_383);
         let coarse = low_code >> 2;
-        let difference = self.low.step * LOW_COARSE[coarse] >> 15;
+        let difference = (self.low.step * LOW_COARSE[coarse]) >> 15;
         self.low.scale(LOW_STEP[LOW_STEP_INDEX[coarse]], 18_432, 8);
         self.low.predict(difference);
 
-        let difference = self.high.step * HIGH[high_code] >> 15;
+        let difference = (self.high.step * HIGH[high_code]) >> 15;
         let high = (difference + self.high.predicted).clamp(-16_384, 16_383);
         self.high.scale(HIGH_STEP[high_code], 22_528, 10);
         self.high.predict(difference);

@@ -199,7 +199,7 @@ impl Decoder {
             let (slow, mix) = (self.slow >> 6, self.mix >> 2);
             let difference = self.fast - slow;
             match difference {
-                0.. => slow + (difference * mix >> 6),
+                0.. => slow + ((difference * mix) >> 6),
                 _ => slow + ((difference * mix + 63) >> 6),
             }
         };
@@ -210,7 +210,7 @@ impl Decoder {
             rate,
             magnitude,
             scale,
-            Step {
+            &Step {
                 difference,
                 is_negative,
                 value,
@@ -239,7 +239,7 @@ fn antilog(logarithm: i32) -> i32 {
 }
 
 impl Decoder {
-    fn adapt(&mut self, rate: &Rate, magnitude: usize, scale: i32, step: Step) {
+    fn adapt(&mut self, rate: &Rate, magnitude: usize, scale: i32, step: &Step) {
         // TRANS: after a tone, a jump means that something else begins.
         let (whole, fraction) = (self.slow >> 15, self.slow >> 10 & 31);
         let threshold = if whole > 9 {
@@ -259,7 +259,7 @@ impl Decoder {
             self.zeros = [0; 6];
         } else {
             self.adapt_poles(step.partial);
-            self.adapt_zeros(&step);
+            self.adapt_zeros(step);
         }
         self.signs = [if step.partial < 0 { -1 } else { 1 }, self.signs[0]];
         self.differences.rotate_right(1);

@@ -15,6 +15,11 @@ mod linear;
 mod resampler;
 mod rfc3640;
 #[cfg(test)]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "the numbers of tests are small"
+)]
 mod tests;
 
 pub use self::{

@@ -211,6 +211,10 @@ mod tests {
     use super::*;
 
     /// A second of a tone in `rate` samples.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "rounded to single precision"
+    )]
     fn tone(frequency: f64, rate: usize) -> Vec<f32> {
         (0..rate)
             .map(|i| (2.0 * PI * frequency * float(i) / float(rate)).sin() as f32)

@@ -232,8 +232,8 @@ async fn codec(caller: Caller, place: Place) -> HttpResponse {
         let tracks = caller.context.tasks.run("codec", work).await;
         let tracks = tracks.flatten().map_err(Fault::NotReady)?;
         let listed = tracks
-            .usable
-            .iter()
+            .playable()
+            .into_iter()
             .map(|track| json!({ "Type": track.kind().name(), "Codec": track.codec.name() }));
         Ok(Value::Array(listed.collect()))
     };

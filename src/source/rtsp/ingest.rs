@@ -14,9 +14,10 @@ use super::{
 };
 use crate::{
     base::{Diagnosis, Note, Verdict},
-    hub::{LeftOut, Publisher},
+    hub::{LeftOut, Publisher, Sound},
     media::{
         Codec, Frame, Kind, MediaTime, Part, Timeline, TrackId,
+        audio::SoundPacket,
         h264::{AccessUnit, Assembler, Packet, Reordered},
         rtp::{self, PAYLOAD_MAX},
         time::SyncClock,
@@ -78,11 +79,11 @@ impl Ingest {
             .map(|track| TrackState {
                 reorder: (transport == Transport::Udp).then(Reorder::default),
                 follower: Follower::new(track.expected),
-                pulse: Pulse::new(track.codec.kind()),
+                pulse: Pulse::new(track.kind),
                 newest: None,
-                timeline: Timeline::new(track.codec.clock_rate(), floor),
-                rate: track.codec.clock_rate(),
-                assembler: matches!(track.codec, Codec::H264(_))
+                timeline: Timeline::new(track.clock_rate(), floor),
+                rate: track.clock_rate(),
+                assembler: matches!(track.codec, Some(Codec::H264(_)))
                     .then(|| Assembler::new(track.sets.clone())),
                 last: None,
             })
@@ -202,10 +203,13 @@ impl Ingest {
         let state = &mut self.tracks[index];
         let id = TrackId(u8::try_from(index).unwrap_or(u8::MAX));
         let (sync, rate) = (&self.sync, state.rate);
-        let codec = self.chosen.tracks[index].codec;
+        let (codec, format) = (
+            self.chosen.tracks[index].codec,
+            self.chosen.tracks[index].sound,
+        );
         let (timeline, last) = (&mut state.timeline, &mut state.last);
         let pulse = &mut state.pulse;
-        if let Some(assembler) = &mut state.assembler {
+        if let (Some(assembler), Some(codec)) = (&mut state.assembler, codec) {
             let mut publish = |unit: AccessUnit| {
                 let time = match *last {
                     // All parts of a picture have its time.
@@ -239,6 +243,22 @@ impl Ingest {
             }
         } else if let Some(packet) = packet {
             let placed = timeline.place(packet.time, now);
+            if let Some(format) = format {
+                out.hear(|| Sound {
+                    track: id,
+                    format,
+                    packet: SoundPacket {
+                        time: placed,
+                        captured: sync.captured(index, rate, placed),
+                        is_after_loss: packet.lost > 0,
+                        marker: packet.marker,
+                        payload: packet.payload.clone(),
+                    },
+                });
+            }
+            let Some(codec) = codec else {
+                return;
+            };
             for (offset, payload) in sound(codec, packet.payload) {
                 let time = MediaTime(placed.0 + offset);
                 out.publish(Frame {
@@ -260,7 +280,9 @@ impl Ingest {
         let started = *self.started.get_or_insert(now);
         let (mut unknown, mut changed) = (false, false);
         for (track, state) in self.chosen.tracks.iter_mut().zip(&self.tracks) {
-            if let (Codec::H264(profile), Some(assembler)) = (&mut track.codec, &state.assembler) {
+            if let (Some(Codec::H264(profile)), Some(assembler)) =
+                (&mut track.codec, &state.assembler)
+            {
                 let seen = assembler.profile_level();
                 changed |= *profile != seen;
                 unknown |= seen.is_none();

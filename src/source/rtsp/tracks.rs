@@ -7,9 +7,10 @@ use url::Url;
 use super::packet::Expected;
 use crate::{
     base::{Diagnosis, Note, Verdict},
-    hub::{LeftOut, Tracks},
+    hub::{Converted, LeftOut, Tracks},
     media::{
         Codec, Kind, Track, TrackId,
+        audio::Format,
         h264::ParameterSets,
         sdp::{Description, MediaSection},
     },
@@ -29,7 +30,11 @@ pub(super) struct Chosen {
 pub(super) struct ChosenTrack {
     /// Where SETUP goes: `a=control` as the camera wrote it.
     pub(super) control: String,
-    pub(super) codec: Codec,
+    pub(super) kind: Kind,
+    /// As which it can go to browsers as it is.
+    pub(super) codec: Option<Codec>,
+    /// Sound that can be converted for them.
+    pub(super) sound: Option<Format>,
     /// H.264 only: what the description says.
     pub(super) sets: ParameterSets,
     /// What its packets should look like.
@@ -55,35 +60,35 @@ impl Chosen {
                 continue;
             }
             let coding = Coding::of(section);
-            let Some(codec) = coding.codec(kind, section) else {
+            let (codec, sound) = (coding.codec(kind, section), coding.convertible());
+            if codec.is_none() && sound.is_none() {
                 let note = coding.why_not(kind);
                 chosen.left_out.push(LeftOut { kind, note });
                 continue;
-            };
-            if chosen.tracks.iter().any(|t| t.codec.kind() == kind) {
-                continue;
             }
-            chosen.tracks.push(ChosenTrack {
-                control: section
-                    .attributes
-                    .get("control")
-                    .unwrap_or_default()
-                    .to_owned(),
+            let control = section.attributes.get("control");
+            let track = ChosenTrack {
+                control: control.unwrap_or_default().to_owned(),
+                kind,
                 codec,
+                sound,
                 sets: section.h264_parameter_sets(),
                 expected: Expected {
                     payload_type: section.formats.first().and_then(|f| f.parse().ok()),
                     ssrc: None,
                 },
-            });
+            };
+            match chosen.tracks.iter_mut().find(|t| t.kind == kind) {
+                None => chosen.tracks.push(track),
+                // What goes as it is goes before what has to be converted.
+                Some(other) if other.codec.is_none() && codec.is_some() => *other = track,
+                Some(_) => {}
+            }
         }
         // Another track of the same kind is there, so nobody misses what was left out.
-        chosen.left_out.retain(|left| {
-            chosen
-                .tracks
-                .iter()
-                .all(|track| track.codec.kind() != left.kind)
-        });
+        chosen
+            .left_out
+            .retain(|left| chosen.tracks.iter().all(|track| track.kind != left.kind));
         if !chosen.tracks.is_empty() {
             return Ok(chosen);
         }
@@ -105,22 +110,49 @@ impl Chosen {
 
     /// What viewers can be offered, with profiles as far as they are known.
     pub(super) fn announcement(&self) -> Tracks {
-        let usable = self.tracks.iter().zip(0..);
+        let own = || self.tracks.iter().zip(0..);
+        let usable = own().filter_map(|(track, id)| {
+            let (id, codec) = (TrackId(id), track.codec?);
+            Some(Track { id, codec })
+        });
+        let converted = own().filter_map(|(track, id)| {
+            Some(Converted {
+                track: Track {
+                    id: Converted::id_of(TrackId(id)),
+                    codec: Codec::Opus,
+                },
+                from: track.sound?.to_string(),
+            })
+        });
         Tracks {
-            usable: usable
-                .map(|(track, id)| Track {
-                    id: TrackId(id),
-                    codec: track.codec,
-                })
-                .collect(),
+            usable: usable.collect(),
+            converted: converted.collect(),
             left_out: self.left_out.clone(),
+        }
+    }
+}
+
+impl ChosenTrack {
+    /// Ticks per second of its RTP clock.
+    pub(super) fn clock_rate(&self) -> u32 {
+        let of_sound = self.sound.map(|format| format.clock_rate);
+        self.codec.map(Codec::clock_rate).or(of_sound).unwrap_or(1)
+    }
+}
+
+impl fmt::Display for ChosenTrack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.codec, self.sound) {
+            (Some(codec), _) => codec.fmt(f),
+            (None, Some(sound)) => sound.fmt(f),
+            (None, None) => Ok(()),
         }
     }
 }
 
 impl fmt::Display for Chosen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.tracks.iter().map(|t| t.codec.name()).collect();
+        let names: Vec<_> = self.tracks.iter().map(ToString::to_string).collect();
         f.write_str(&names.join("+"))
     }
 }
@@ -133,6 +165,8 @@ pub(super) struct Coding {
     pub(super) name: String,
     pub(super) rate: u32,
     pub(super) channels: u16,
+    /// Sound that can be converted, or what it is if others of its kind can be.
+    sound: Result<Option<Format>, String>,
 }
 
 impl Coding {
@@ -152,22 +186,28 @@ impl Coding {
         });
         let mut parts = written.unwrap_or_default().split('/');
         let name = parts.next().unwrap_or_default().trim().to_ascii_uppercase();
+        let rate = parts.next().and_then(|rate| rate.trim().parse().ok());
+        let channels = parts.next().and_then(|n| n.trim().parse().ok());
+        let (rate, channels) = (rate.unwrap_or(0), channels.unwrap_or(1));
         Self {
             written: written.unwrap_or_default().to_owned(),
+            sound: match section.media.as_str() {
+                "audio" => Format::read(&name, rate, channels, section, format),
+                _ => Ok(None),
+            },
             name: if name.is_empty() {
                 format!("of an unknown format ({format})")
             } else {
                 name
             },
-            rate: parts
-                .next()
-                .and_then(|rate| rate.trim().parse().ok())
-                .unwrap_or(0),
-            channels: parts
-                .next()
-                .and_then(|n| n.trim().parse().ok())
-                .unwrap_or(1),
+            rate,
+            channels,
         }
+    }
+
+    /// Sound that can be made into Opus.
+    pub(super) fn convertible(&self) -> Option<Format> {
+        self.sound.as_ref().ok().copied().flatten()
     }
 
     /// The codec, if a browser can play it as it is.
@@ -201,18 +241,10 @@ impl Coding {
                 "the camera's video is {name}, which browsers cannot play by WebRTC: set it to \
                  H264 in the camera, or use another stream of it"
             ),
-            (Kind::Audio, "PCMU" | "PCMA") => format!(
-                "the camera's audio is {name} with {} Hz and {} channels, of which browsers play \
-                 only 8000 Hz with one channel: set the camera to that",
-                self.rate, self.channels
-            ),
-            (Kind::Audio, "MPEG4-GENERIC" | "MP4A-LATM") => format!(
-                "the camera's audio is AAC ({name}), which browsers cannot play by WebRTC: set it \
-                 to G.711 (PCMU or PCMA) in the camera"
-            ),
             (Kind::Audio, _) => format!(
-                "the camera's audio is {name}, which browsers cannot play by WebRTC: set it to \
-                 G.711 (PCMU or PCMA) in the camera"
+                "the camera's audio is {}, which browsers cannot play by WebRTC: set it to \
+                 AAC-LC or G.711 (PCMU or PCMA) with one or two channels in the camera",
+                self.sound.as_ref().err().unwrap_or(name)
             ),
         };
         Note {
@@ -304,23 +336,48 @@ mod tests {
     }
 
     #[test]
+    fn sound_that_is_converted_is_announced_beside_what_goes_as_it_is() {
+        let sdp = "m=video 0 RTP/AVP 96\na=rtpmap:96 H264/90000\nm=audio 0 RTP/AVP 97\n\
+            a=rtpmap:97 mpeg4-generic/16000/1\na=fmtp:97 config=1408\na=control:aac\n";
+        let aac = chosen(sdp).unwrap();
+        assert_eq!(aac.to_string(), "H264+AAC 16000 Hz mono");
+        let told = aac.announcement();
+        assert_eq!((told.usable.len(), told.converted.len()), (1, 1));
+        assert_eq!(told.converted[0].from, "AAC 16000 Hz mono");
+        assert!(
+            told.usable
+                .iter()
+                .all(|track| track.id != told.converted[0].track.id)
+        );
+        // Another track that needs no conversion is better.
+        let both = chosen(&format!("{sdp}m=audio 0 RTP/AVP 8\na=control:pcma\n")).unwrap();
+        assert_eq!(both.tracks[1].control, "pcma");
+        let told = both.announcement();
+        assert_eq!(
+            (told.usable[1].codec, told.converted.len()),
+            (Codec::Pcma, 1)
+        );
+    }
+
+    #[test]
     fn what_cannot_be_sent_is_named() {
         let (video, audio) = (Verdict::UnsupportedVideo, Verdict::UnsupportedAudio);
         for (sdp, part, verdict) in [
             ("m=video 0 RTP/AVP 26\n", "JPEG", video),
             (
-                "m=audio 0 RTP/AVP 9\nm=video 0 RTP/AVP 96\na=rtpmap:96 H265/90000\n",
+                "m=audio 0 RTP/AVP 3\nm=video 0 RTP/AVP 96\na=rtpmap:96 H265/90000\n",
                 "H265",
                 video,
             ),
+            ("m=audio 0 RTP/AVP 3\n", "GSM", audio),
             (
-                "m=audio 0 RTP/AVP 97\na=rtpmap:97 mpeg4-generic/16000\n",
-                "AAC",
+                "m=audio 0 RTP/AVP 97\na=rtpmap:97 mpeg4-generic/48000/6\na=fmtp:97 config=11b0\n",
+                "AAC with 5.1 channels",
                 audio,
             ),
             (
-                "m=audio 0 RTP/AVP 97\na=rtpmap:97 PCMU/16000\n",
-                "16000 Hz",
+                "m=audio 0 RTP/AVP 97\na=rtpmap:97 PCMU/96000\n",
+                "96000 Hz",
                 audio,
             ),
             ("m=video 0 RTP/AVP 99\n", "unknown format (99)", video),

@@ -15,7 +15,7 @@ fn tracks(codecs: &[Codec]) -> Tracks {
                 codec: *codec,
             })
             .collect(),
-        left_out: Vec::new(),
+        ..Tracks::default()
     }
 }
 

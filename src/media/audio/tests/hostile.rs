@@ -79,7 +79,8 @@ fn damaged_packets_never_break_it_and_never_stop_its_clock() {
             let mut packet = packet(clock, format.clock_rate, payload);
             match dice.below(20) {
                 0 => {
-                    packet.time = MediaTime(i64::try_from(dice.below(1 << 30)).unwrap() - (1 << 29))
+                    packet.time =
+                        MediaTime(i64::try_from(dice.below(1 << 30)).unwrap() - (1 << 29));
                 }
                 1 => packet.time = MediaTime([i64::MIN, i64::MAX, -1][dice.below(3)]),
                 2 => packet.is_after_loss = true,

@@ -78,11 +78,7 @@ fn timestamps_that_jitter_are_not_heard() {
     }
     let blocks = convert(format("L16/8000", ""), &packets);
     assert_gapless(&blocks);
-    assert!(
-        (blocks.len() as i64 - 4 * 50).abs() <= 3,
-        "{}",
-        blocks.len()
-    );
+    assert!(blocks.len().abs_diff(4 * 50) <= 3, "{}", blocks.len());
 }
 
 /// From the packet that completes a block to the first sound of it is less than 80 ms, of which 20 are
@@ -102,7 +98,7 @@ fn conversion_adds_little_delay() {
                 vec![0; usize::try_from(count).unwrap() * 2],
             );
             converter.push(&packet, |block| {
-                done = block.time.0 as f64 / 48_000.0 + 0.020
+                done = block.time.0 as f64 / 48_000.0 + 0.020;
             });
             // A decoder has sound until `done`, and the camera has given it until the end of the packet.
             worst = worst.max((number + 1) as f64 * 0.010 - done);

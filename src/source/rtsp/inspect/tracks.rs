@@ -79,7 +79,8 @@ impl<'a> Tracks<'a> {
         let format = section.formats.first().map_or("", String::as_str);
         self.all.push(InspectedTrack {
             kind,
-            unplayable: codec.is_none().then(|| coding.why_not(kind).sentence),
+            unplayable: (codec.is_none() && coding.convertible().is_none())
+                .then(|| coding.why_not(kind).sentence),
             described_profile_level: section
                 .parameter(format, "profile-level-id")
                 .filter(|_| coding.name == "H264")
@@ -133,11 +134,11 @@ mod tests {
         let description = Description::parse(
             "m=video 0 RTP/AVP 97\na=rtpmap:97 H265/90000\na=control:a\nm=video 0 RTP/AVP 96\n\
              a=rtpmap:96 H264/90000\na=fmtp:96 profile-level-id=64001F\na=framesize:96 1280-720\n\
-             a=control:b\nm=audio 0 RTP/AVP 98\na=rtpmap:98 MPEG4-GENERIC/16000/2\na=control:c\n\
+             a=control:b\nm=audio 0 RTP/AVP 98\na=rtpmap:98 GSM/8000\na=control:c\n\
              m=audio 0 RTP/AVP 0\na=sendonly\na=control:talk\nm=application 0 RTP/AVP 107\n",
         );
         let tracks = Tracks::of(&description);
-        assert_eq!(tracks.to_string(), "H264 and MPEG4-GENERIC");
+        assert_eq!(tracks.to_string(), "H264 and GSM");
         let controls: Vec<_> = tracks.watched.iter().map(|track| track.control).collect();
         assert_eq!(controls, ["b", "c"]);
         let unplayable: Vec<_> = tracks

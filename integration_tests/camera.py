@@ -33,6 +33,11 @@ CODECS = {
     "pcma": ("identity", "rtppcmapay", 8),
     "opus": ("opusparse", "rtpopuspay", 97),
     "aac": ("aacparse ! audio/mpeg,stream-format=raw", "rtpmp4gpay", 97),
+    "latm": ("aacparse ! audio/mpeg,stream-format=raw", "rtpmp4apay", 97),
+    # Coded by the camera: a Matroska file has plain samples.
+    "l16": ("identity", "audioconvert ! rtpL16pay", 97),
+    "g722": ("identity", "avenc_g722 ! rtpg722pay", 9),
+    "g726": ("identity", "avenc_g726 bitrate=32000 ! rtpg726pay", 97),
 }
 
 
@@ -63,16 +68,22 @@ class Clip:
         pipeline.set_state(Gst.State.NULL)
         if not self.units:
             sys.exit(f"nothing to play in {file}")
-        if codec in ("pcmu", "pcma"):
+        rate = self.caps.get_structure(0).get_int("rate").value
+        if codec in ("pcmu", "pcma", "l16", "g722", "g726"):
             # Matroska's blocks are longer than the 20 ms that telephony sends at once.
             sound = b"".join(self.units)
-            whole = len(sound) // G711_FRAME * G711_FRAME
-            self.units = [sound[i : i + G711_FRAME] for i in range(0, whole, G711_FRAME)]
+            frame = G711_FRAME if codec in ("pcmu", "pcma") else rate // 50 * 2
+            whole = len(sound) // frame * frame
+            self.units = [sound[i : i + frame] for i in range(0, whole, frame)]
         self.duration = {
             "pcmu": SECOND // 50,
             "pcma": SECOND // 50,
             "opus": SECOND // 50,
-            "aac": 1024 * SECOND // 48000,
+            "l16": SECOND // 50,
+            "g722": SECOND // 50,
+            "g726": SECOND // 50,
+            "aac": 1024 * SECOND // max(rate, 1),
+            "latm": 1024 * SECOND // max(rate, 1),
         }.get(codec, SECOND // fps)
         # How much earlier a picture is shown than the one that waits longest for others sent before.
         self.shifts = [0] * len(self.units)

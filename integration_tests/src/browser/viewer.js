@@ -180,5 +180,24 @@ globalThis.harness ??= (() => {
     return loudest;
   }
 
-  return { watch, report, close, account, loudness };
+  // The strongest frequency of a viewer's sound after some milliseconds, in Hz; 0 of silence.
+  async function pitch(index, milliseconds) {
+    const context = new AudioContext();
+    await context.resume();
+    const analyser = context.createAnalyser();
+    analyser.fftSize = 16384;
+    context.createMediaStreamSource(viewers[index].video.srcObject).connect(analyser);
+    const bins = new Float32Array(analyser.frequencyBinCount);
+    const end = performance.now() + milliseconds;
+    while (performance.now() < end) {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      analyser.getFloatFrequencyData(bins);
+    }
+    const strongest = bins.indexOf(Math.max(...bins));
+    const frequency = (strongest * context.sampleRate) / analyser.fftSize;
+    await context.close();
+    return bins[strongest] > -60 ? frequency : 0;
+  }
+
+  return { watch, report, close, account, loudness, pitch };
 })();

@@ -189,6 +189,18 @@ impl Viewer {
         Report::new(&value)
     }
 
+    /// The strongest frequency of its sound after 3 s, in Hz; 0 of silence.
+    ///
+    /// # Panics
+    /// When the page does not tell.
+    pub async fn pitch(&self) -> f64 {
+        let pitch = self
+            .page
+            .evaluate(&format!("harness.pitch({}, 3000)", self.index))
+            .await;
+        pitch.as_f64().expect("a frequency is a number")
+    }
+
     /// Leaves: the browser says goodbye to the server.
     pub async fn close(&self) {
         self.page

@@ -51,13 +51,26 @@ pub(super) enum Size {
     FullHd,
 }
 
-/// The audio track of a camera: a tone with a beep each second.
+/// The audio track of a camera: a tone of 440 Hz with a beep each second.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Sound {
     Pcmu,
     Pcma,
     Opus,
-    Aac,
+    Aac {
+        rate: u32,
+        channels: u8,
+    },
+    /// AAC as `MP4A-LATM`.
+    Latm {
+        rate: u32,
+        channels: u8,
+    },
+    L16 {
+        rate: u32,
+    },
+    G722,
+    G726,
 }
 
 impl Picture {
@@ -134,22 +147,48 @@ impl Sound {
             Self::Pcmu => "pcmu",
             Self::Pcma => "pcma",
             Self::Opus => "opus",
-            Self::Aac => "aac",
+            Self::Aac { .. } => "aac",
+            Self::Latm { .. } => "latm",
+            Self::L16 { .. } => "l16",
+            Self::G722 => "g722",
+            Self::G726 => "g726",
         }
     }
 
     /// The clip, made now if need be.
     pub(super) async fn file(self) -> PathBuf {
-        let encoder = match self {
-            Self::Pcmu => "-ar 8000 -ac 1 -c:a pcm_mulaw",
-            Self::Pcma => "-ar 8000 -ac 1 -c:a pcm_alaw",
-            Self::Opus => "-ar 48000 -ac 2 -c:a libopus -b:a 64k -frame_duration 20",
-            Self::Aac => "-ar 48000 -ac 2 -c:a aac -b:a 64k",
+        let aac = |rate, channels| {
+            let name = match (rate, channels) {
+                (48_000, 2) => "aac".to_owned(),
+                _ => format!("aac-{rate}-{channels}"),
+            };
+            (name, format!("-ar {rate} -ac {channels} -c:a aac -b:a 64k"))
+        };
+        let samples = |rate| {
+            (
+                format!("samples-{rate}"),
+                format!("-ar {rate} -ac 1 -c:a pcm_s16le"),
+            )
+        };
+        let (name, encoder) = match self {
+            Self::Pcmu => (
+                "pcmu".to_owned(),
+                "-ar 8000 -ac 1 -c:a pcm_mulaw".to_owned(),
+            ),
+            Self::Pcma => ("pcma".to_owned(), "-ar 8000 -ac 1 -c:a pcm_alaw".to_owned()),
+            Self::Opus => (
+                "opus".to_owned(),
+                "-ar 48000 -ac 2 -c:a libopus -b:a 64k -frame_duration 20".to_owned(),
+            ),
+            Self::Aac { rate, channels } | Self::Latm { rate, channels } => aac(rate, channels),
+            Self::L16 { rate } => samples(rate),
+            Self::G722 => samples(16_000),
+            Self::G726 => samples(8_000),
         };
         let source = format!("sine=frequency=440:beep_factor=4:duration={SECONDS}");
         let mut arguments = vec!["-f", "lavfi", "-i", &source];
         arguments.extend(encoder.split_whitespace());
-        clip(self.codec(), &arguments).await
+        clip(&name, &arguments).await
     }
 }
 

@@ -61,9 +61,34 @@ impl Setup {
         self.with(Sound::Opus)
     }
 
-    /// Sound as AAC, which browsers do not take over WebRTC.
+    /// Sound as AAC with 48 kHz and two channels, which browsers do not take over WebRTC.
     pub fn with_aac(self) -> Self {
-        self.with(Sound::Aac)
+        self.with_aac_of(48_000, 2)
+    }
+
+    /// Sound as AAC with another rate or number of channels.
+    pub fn with_aac_of(self, rate: u32, channels: u8) -> Self {
+        self.with(Sound::Aac { rate, channels })
+    }
+
+    /// Sound as AAC in LATM.
+    pub fn with_latm_of(self, rate: u32, channels: u8) -> Self {
+        self.with(Sound::Latm { rate, channels })
+    }
+
+    /// Sound as linear samples of one channel.
+    pub fn with_l16_of(self, rate: u32) -> Self {
+        self.with(Sound::L16 { rate })
+    }
+
+    /// Sound as G.722.
+    pub fn with_g722(self) -> Self {
+        self.with(Sound::G722)
+    }
+
+    /// Sound as G.726 with 32 kbit/s.
+    pub fn with_g726(self) -> Self {
+        self.with(Sound::G726)
     }
 
     fn with(mut self, sound: Sound) -> Self {

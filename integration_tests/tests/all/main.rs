@@ -24,6 +24,7 @@ mod probe;
 mod python_client;
 mod rtsp_to_web;
 mod signaling;
+mod sound;
 mod stills;
 mod verdicts;
 mod whep;

@@ -18,6 +18,10 @@ const SPECTRAL_BAND_REPLICATION: u32 = 5;
 const PARAMETRIC_STEREO: u32 = 29;
 const ESCAPE: u32 = 31;
 
+/// Begins what extends a configuration, and what of it is about stereo (`syncExtensionType`).
+const EXTENSION: u32 = 0x2b7;
+const STEREO_EXTENSION: u32 = 0x548;
+
 /// Samples that an access unit gives for each channel.
 pub(super) const FRAME: usize = 1024;
 
@@ -33,7 +37,7 @@ pub struct AacConfig {
 }
 
 impl AacConfig {
-    /// Reads a configuration and nothing behind it.
+    /// Reads a configuration and what extends it, and nothing behind that.
     ///
     /// # Errors
     /// What it is, when it is not decoded.
@@ -42,7 +46,7 @@ impl AacConfig {
         let mut object = object_type(bits).ok_or_else(cut)?;
         let rate = sampling_rate(bits).ok_or_else(cut)?;
         let layout = bits.read(4).ok_or_else(cut)?;
-        let is_extended = matches!(object, SPECTRAL_BAND_REPLICATION | PARAMETRIC_STEREO);
+        let mut is_extended = matches!(object, SPECTRAL_BAND_REPLICATION | PARAMETRIC_STEREO);
         if is_extended {
             let _full_rate = sampling_rate(bits).ok_or_else(cut)?;
             object = object_type(bits).ok_or_else(cut)?;
@@ -56,6 +60,7 @@ impl AacConfig {
             bits.skip(14).ok_or_else(cut)?;
         }
         let _extension = bits.flag().ok_or_else(cut)?;
+        is_extended |= extension(bits);
         if is_short {
             return Err("AAC with 960 samples in a frame".to_owned());
         }
@@ -109,6 +114,28 @@ impl AacConfig {
     }
 }
 
+/// Reads what may follow a configuration (ISO/IEC 14496-3 §1.6.6.1): whether there are high tones too,
+/// for decoders that look for it here.
+fn extension(bits: &mut Bits<'_>) -> bool {
+    let mut ahead = bits.clone();
+    if ahead.read(11) != Some(EXTENSION)
+        || object_type(&mut ahead) != Some(SPECTRAL_BAND_REPLICATION)
+    {
+        return false;
+    }
+    let Some(is_present) = ahead.flag() else {
+        return false;
+    };
+    if is_present && sampling_rate(&mut ahead).is_none() {
+        return false;
+    }
+    *bits = ahead.clone();
+    if is_present && ahead.read(11) == Some(STEREO_EXTENSION) && ahead.flag().is_some() {
+        *bits = ahead;
+    }
+    is_present
+}
+
 fn object_type(bits: &mut Bits<'_>) -> Option<u32> {
     match bits.read(5)? {
         ESCAPE => Some(32 + bits.read(6)?),
@@ -148,8 +175,9 @@ mod tests {
             ("1190", 48_000, Channels::Stereo, false),
             ("1208", 44_100, Channels::Mono, false),
             ("1588", 8_000, Channels::Mono, false),
-            // Implicit HE-AAC: what says so follows the core.
-            ("131056e598", 24_000, Channels::Stereo, false),
+            // HE-AAC, which says so behind the core, and a camera that says there that it is none.
+            ("131056e598", 24_000, Channels::Stereo, true),
+            ("131056e500", 24_000, Channels::Stereo, false),
             // Explicit HE-AAC, and version 2 of it.
             ("2b118800", 24_000, Channels::Stereo, true),
             ("eb098800", 24_000, Channels::Mono, true),

@@ -67,7 +67,8 @@ impl Mux {
         };
         let size = match bits.read(3).ok_or_else(cut)? {
             0 => {
-                let _fullness = bits.read(8).ok_or_else(cut)?;
+                // GStreamer's ends within this.
+                let _fullness = bits.read(8);
                 None
             }
             1 => Some(bits.read(9).ok_or_else(cut)? as usize + 20),
@@ -211,7 +212,9 @@ mod tests {
     use super::*;
 
     /// As servers describe them.
-    const CONFIGS: [(&str, u32, Channels); 3] = [
+    const CONFIGS: [(&str, u32, Channels); 4] = [
+        // Of GStreamer: it says behind the configuration that there is nothing more.
+        ("40002810adca00", 16_000, Channels::Mono),
         ("400026203fc0", 24_000, Channels::Stereo),
         ("400024203fc0", 44_100, Channels::Stereo),
         ("400028103fc0", 16_000, Channels::Mono),
@@ -250,7 +253,7 @@ mod tests {
             );
             assert_eq!((mux.units, mux.size), (1, None));
         }
-        assert!(Mux::parse("4000").unwrap_err().contains("cut short"));
+        assert!(Mux::parse("40002810").unwrap_err().contains("cut short"));
         assert!(Mux::parse("c0").unwrap_err().contains("version"));
         let many = bytes(&["0 1 000000 0001 000 00010 1000 0001 000 000 11111111 0 0"]);
         assert!(

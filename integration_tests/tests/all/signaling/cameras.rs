@@ -49,23 +49,6 @@ async fn a_camera_is_answered_for_with_the_tracks_it_has() {
 }
 
 #[tokio::test]
-async fn sound_that_browsers_do_not_take_leaves_the_picture() {
-    if !camera::installed() {
-        return;
-    }
-    let camera = Camera::h264().with_aac().start().await;
-    let server = Server::start().await;
-    let reply = server.offer(&camera.url(), &offer::probe()).await;
-    let answer = answer_of(&reply);
-    assert!(answer.contains("\r\nm=video 9 "), "{answer}");
-    let tracks = tracks_of(&reply);
-    assert!(
-        tracks == json!(["video"]) || tracks == json!(["video", "audio"]),
-        "{tracks}"
-    );
-}
-
-#[tokio::test]
 async fn twenty_viewers_at_once_share_one_connection_to_the_camera() {
     if !camera::installed() {
         return;

@@ -208,7 +208,7 @@ verdicts! {
         "Set the camera's video to H.264, or use its second stream.";
     /// The camera's sound has a codec that browsers cannot play by WebRTC.
     UnsupportedAudio, "unsupported-audio", Media, NotAcceptable,
-        "Set the camera's sound to G.711 (PCMU or PCMA, 8 kHz) or Opus.";
+        "Set the camera's sound to AAC-LC, G.711 (PCMU or PCMA) or Opus, with one or two channels.";
     /// The camera sends B-frames, which browsers cannot show by WebRTC.
     BFrames, "b-frames", Media, NotAcceptable,
         "Set the H.264 profile to Baseline in the camera, or the number of B-frames to 0.";

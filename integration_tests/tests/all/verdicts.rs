@@ -33,7 +33,8 @@ const PASSWORD: &str = "Canary5Password";
 /// Begins a description with one track after it.
 const SESSION: &str = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=One\r\nt=0 0\r\na=control:*\r\n";
 const H265: &str = "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H265/90000\r\na=control:track1\r\n";
-const AAC: &str = "m=audio 0 RTP/AVP 97\r\na=rtpmap:97 MPEG4-GENERIC/16000\r\na=control:track2\r\n";
+const SURROUND: &str =
+    "m=audio 0 RTP/AVP 97\r\na=rtpmap:97 MPEG4-GENERIC/48000/6\r\na=control:track2\r\n";
 const PCMU: &str = "m=audio 0 RTP/AVP 0\r\na=control:track2\r\n";
 
 /// The code in an object that has a verdict.
@@ -150,8 +151,8 @@ async fn faulty() -> Vec<(&'static str, ScriptedCamera, &'static str)> {
             "unsupported-video",
         ),
         (
-            "AAC only",
-            ScriptedCamera::start(describing(&[AAC])).await,
+            "AAC with six channels only",
+            ScriptedCamera::start(describing(&[SURROUND])).await,
             "unsupported-audio",
         ),
         (

@@ -12,7 +12,7 @@ use integration_tests::{
 use serde_json::json;
 
 /// Registers a stream, as Home Assistant does before each view.
-async fn put(server: &Server, name: &str, sources: &[&str]) {
+pub(super) async fn put(server: &Server, name: &str, sources: &[&str]) {
     let mut parameters = vec![("name", name)];
     parameters.extend(sources.iter().map(|source| ("src", *source)));
     let query = url_encoded(&parameters);

@@ -134,6 +134,26 @@ fn children(pid: u32) -> usize {
     parents.filter(|parent| *parent == pid).count()
 }
 
+/// Home Assistant registers a camera and beside it a process that would convert its sound.
+#[tokio::test]
+async fn home_assistants_second_source_is_not_needed_for_sound() {
+    let Some(_machine) = super::cameras_and_browser().await else {
+        return;
+    };
+    let camera = Camera::h264().with_aac_of(16_000, 1).start().await;
+    let server = Server::start().await;
+    let converting = "ffmpeg:camera.front#audio=opus#query=log_level=debug";
+    super::go2rtc::put(&server, "camera.front", &[&camera.url(), converting]).await;
+    let browser = Browser::start().await;
+    let page = browser.viewers_of(&server).await;
+    let watch = Watch::audio_and_video().as_go2rtc_client();
+    let viewer = page.watch("src=camera.front", watch).await;
+    viewer.frames_within(Duration::from_secs(8)).await;
+    assert_eq!(hear(&viewer).await, Ok(()));
+    assert_eq!(camera.connections(), 1);
+    assert_eq!(children(server.pid()), 0);
+}
+
 /// G.711 goes as it is to whoever takes it.
 #[tokio::test]
 async fn g711_is_converted_only_for_who_does_not_take_it() {

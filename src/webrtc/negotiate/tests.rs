@@ -1,6 +1,10 @@
 use super::*;
 use crate::base::ErrorKind;
-use crate::{hub::LeftOut, media::TrackId, webrtc::offer::tests::offer_of};
+use crate::{
+    hub::{Converted, LeftOut},
+    media::TrackId,
+    webrtc::offer::tests::offer_of,
+};
 
 const H264: &str = "a=rtpmap:98 H264/90000|a=fmtp:98 packetization-mode=1;profile-level-id=42e01f\
     |a=rtcp-fb:98 nack|a=rtcp-fb:98 nack pli|a=rtcp-fb:98 goog-remb";
@@ -52,6 +56,49 @@ fn the_offers_order_payload_types_and_feedback_are_kept() {
     assert_eq!(video.feedback, ["nack", "nack pli", "goog-remb"]);
     assert_eq!(video.rtpmap, "H264/90000");
     assert!(plan.notes.is_empty());
+}
+
+#[test]
+fn sound_is_converted_only_for_who_does_not_take_it_as_it_is() {
+    let mut tracks = tracks(&[video("42c01f"), Codec::Pcma]);
+    let made = |id| Track {
+        id: Converted::id_of(TrackId(id)),
+        codec: Codec::Opus,
+    };
+    let converted = |id| Converted {
+        track: made(id),
+        from: "PCMA 8000 Hz mono".to_owned(),
+    };
+    tracks.converted = vec![converted(1)];
+    let sent = |tracks: &Tracks, audio| {
+        let offer = Offer::parse(&offer_of(&[audio, ("video 98", H264)])).unwrap();
+        let plan = negotiate(tracks, &offer).unwrap();
+        let of = |sending: &Sending| {
+            tracks
+                .is_converted(sending.track.id)
+                .then_some(sending.track)
+        };
+        (payload_types(&plan)[0], plan.sendings().find_map(of))
+    };
+    let opus = "a=rtpmap:111 opus/48000/2";
+    assert_eq!(sent(&tracks, ("audio 111 0 8", opus)), (Some(8), None));
+    assert_eq!(
+        sent(&tracks, ("audio 111", opus)),
+        (Some(111), Some(made(1)))
+    );
+    assert_eq!(sent(&tracks, ("audio 0", "")), (None, None));
+    // A camera with AAC has nothing that goes as it is.
+    tracks.usable.truncate(1);
+    assert_eq!(
+        sent(&tracks, ("audio 111 0 8", opus)),
+        (Some(111), Some(made(1)))
+    );
+    let playable: Vec<_> = tracks
+        .playable()
+        .iter()
+        .map(|track| track.codec.name())
+        .collect();
+    assert_eq!(playable, ["H264", "opus"]);
 }
 
 #[test]

@@ -24,7 +24,7 @@ impl Backoff {
     /// From one call that nobody answers to the next, before jitter.
     const REDIAL: Duration = Duration::from_millis(800);
 
-    /// How long a source must run for the waits to start over.
+    /// How long media must have flowed for the waits to start over.
     pub const PROVEN: Duration = Duration::from_secs(5);
 
     /// Waits that start from none, with jitter drawn from `seed`.

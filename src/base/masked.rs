@@ -44,18 +44,34 @@ fn masked_pair(pair: &str) -> String {
     format!("{key}=***{end}")
 }
 
-/// Masks `password=…` in a path, where one family of cameras wants it, up to the next `_name=`.
+/// The same in paths, where the user name stays: without it nobody can tell one camera's streams apart.
+const PATH_SECRETS: [&str; 6] = ["pass", "pwd", "psw", "token", "auth", "secret"];
+
+/// Masks the values of keys such as `password=` in a path, where some families of cameras want them: up to the
+/// next `_name=`, or the end of the segment.
 fn mask_path(path: &str) -> String {
-    let lower = path.to_ascii_lowercase();
-    let Some(at) = lower.find("password=") else {
-        return path.to_owned();
-    };
-    let value = at + "password=".len();
-    let rest = &path[value..];
-    let next = rest.find(['=', '/']).unwrap_or(rest.len());
-    let end = match rest[..next].rfind('_') {
-        Some(underscore) if rest[next..].starts_with('=') => underscore,
-        _ => next,
-    };
-    format!("{}***{}", &path[..value], &rest[end..])
+    let segments = path.split('/').map(|segment| {
+        let mut masked = String::new();
+        let mut is_secret = false;
+        let mut pieces = segment.split('=').peekable();
+        while let Some(piece) = pieces.next() {
+            // Before the next `=` stand the value and the next key.
+            let (value, key) = match piece.rfind('_') {
+                Some(at) if pieces.peek().is_some() => piece.split_at(at),
+                _ if pieces.peek().is_some() && masked.is_empty() => ("", piece),
+                _ => (piece, ""),
+            };
+            masked.push_str(if is_secret { "***" } else { value });
+            masked.push_str(key);
+            if pieces.peek().is_some() {
+                masked.push('=');
+            }
+            if !key.is_empty() {
+                let lower = key.to_ascii_lowercase();
+                is_secret = PATH_SECRETS.iter().any(|part| lower.contains(part));
+            }
+        }
+        masked
+    });
+    segments.collect::<Vec<_>>().join("/")
 }

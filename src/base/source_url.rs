@@ -465,6 +465,10 @@ mod tests {
             "rtsp://h/user=admin_password=***_channel=1.sdp"
         );
         assert_eq!(
+            shown("rtsp://h/user=a_pwd=b=c/x_token=d_e"),
+            "rtsp://h/user=a_pwd=***=***/x_token=***"
+        );
+        assert_eq!(
             shown("rtsp://h/user=a_password=my_secret_channel=1_stream=0.sdp"),
             "rtsp://h/user=a_password=***_channel=1_stream=0.sdp"
         );

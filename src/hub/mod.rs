@@ -66,6 +66,8 @@ pub fn hub() -> (Publisher, Hub) {
         latest: AtomicU64::new(0),
         heard: AtomicU64::new(0),
         pictured: AtomicU64::new(0),
+        step: AtomicU64::new(0),
+        announced: AtomicU64::new(u64::MAX),
         failure: Mutex::default(),
         gop: Mutex::default(),
         viewers: AtomicUsize::new(0),
@@ -98,6 +100,10 @@ struct Shared {
     /// When a packet of video came last, and when a picture was handed out; in nanoseconds since the start.
     heard: AtomicU64,
     pictured: AtomicU64,
+    /// About how long it is from one part of a picture to the next, in nanoseconds.
+    step: AtomicU64,
+    /// When this attempt's tracks were announced; never, if they were not.
+    announced: AtomicU64,
     /// Why the last attempt failed, until there are tracks again.
     failure: Mutex<Option<Diagnosis>>,
     /// Also held while a frame is handed out, so that who subscribes gets each picture once.
@@ -116,7 +122,9 @@ impl Shared {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         if frame.codec.kind() == Kind::Video {
             let now = self.nanoseconds();
-            self.pictured.store(now, Ordering::Relaxed);
+            let step = now.saturating_sub(self.pictured.swap(now, Ordering::Relaxed));
+            let mean = self.step.load(Ordering::Relaxed);
+            self.step.store((mean * 7 + step) / 8, Ordering::Relaxed);
         }
         let frame = Arc::new(frame);
         let mut gop = self.gop();
@@ -160,6 +168,7 @@ impl Publisher {
     /// A new attempt begins.
     pub fn connecting(&self) {
         self.shared.gop().clear();
+        self.shared.announced.store(u64::MAX, Ordering::Relaxed);
         self.state
             .send_modify(|(attempt, state)| (*attempt, *state) = (*attempt + 1, State::Connecting));
     }
@@ -177,6 +186,8 @@ impl Publisher {
             // From here on pictures are missed.
             let now = self.shared.nanoseconds();
             self.shared.pictured.store(now, Ordering::Relaxed);
+            self.shared.step.store(0, Ordering::Relaxed);
+            self.shared.announced.store(now, Ordering::Relaxed);
             *self.shared.failure() = None;
         }
         self.state
@@ -207,6 +218,14 @@ impl Publisher {
     #[must_use]
     pub fn latest(&self) -> Duration {
         Duration::from_nanos(self.shared.latest.load(Ordering::Relaxed))
+    }
+
+    /// For how long media has flowed in this attempt.
+    #[must_use]
+    pub fn played(&self) -> Duration {
+        let announced = self.shared.announced.load(Ordering::Relaxed);
+        self.latest()
+            .saturating_sub(Duration::from_nanos(announced))
     }
 
     /// Hands a frame to every subscriber. Never waits.
@@ -247,7 +266,8 @@ impl Hub {
             Duration::from_nanos(now.saturating_sub(last.load(Ordering::Relaxed)))
         };
         let quiet = since(&self.shared.pictured);
-        if quiet < QUIET {
+        let step = Duration::from_nanos(self.shared.step.load(Ordering::Relaxed));
+        if quiet < QUIET.max(step * 3) {
             return None;
         }
         Some(if since(&self.shared.heard) < LATELY {

@@ -8,7 +8,7 @@ use super::{MediaTime, time::ticks};
 ///
 /// The first timestamp is placed at its arrival; later ones keep their distance from it. Where a camera's
 /// clock jumps or stands still, time goes on as it passes here. A clock that is fast or slow is corrected
-/// little by little: see [`Drift`].
+/// little by little.
 #[derive(Debug)]
 pub struct Timeline {
     rate: u32,

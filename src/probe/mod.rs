@@ -1,6 +1,6 @@
 //! `porthole probe`: what there is to know of one camera, and what a browser will play of it.
 //!
-//! [`rtsp::inspect`](crate::source::rtsp::inspect) asks the camera, [`advice`] judges what it found, and
+//! [`rtsp::inspect`] asks the camera, [`advice`] judges what it found, and
 //! [`report`] tells it.
 
 pub mod advice;

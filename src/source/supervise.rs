@@ -42,7 +42,7 @@ pub async fn supervise(
         if stop.is_cancelled() {
             return;
         }
-        if out.is_live() && begun.elapsed() > Backoff::PROVEN {
+        if out.played() > Backoff::PROVEN {
             backoff.reset();
             (failures, refusals) = (0, 0);
         }
@@ -76,13 +76,8 @@ pub async fn supervise(
         }
         let leases = *wanted.borrow_and_update();
         out.failed(error);
-        let rest = if waits_for_change {
-            Duration::ZERO
-        } else {
-            REST
-        };
         let visitor = async {
-            tokio::time::sleep(rest).await;
+            tokio::time::sleep(REST).await;
             somebody_comes(&mut wanted, leases).await;
         };
         tokio::select! {

@@ -231,7 +231,7 @@ async fn cameras_that_fail_at_the_same_time_have_errors_of_their_own() {
     let cases = &[
         (url(&http), "not RTSP"),
         (closed(), "connection refused"),
-        (url(&path), "404"),
+        (url(&path), "(404 Not Found)"),
         (url(&locked), "refused the user name"),
     ];
     for _ in 0..3 {

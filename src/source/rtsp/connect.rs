@@ -49,6 +49,9 @@ pub(super) async fn find(
         .map_err(|refusal| diagnose::confined(url, refusal))
 }
 
+/// The share of an address is not less: the kernel calls a second time after a second.
+const SHARE_MIN: Duration = Duration::from_millis(900);
+
 /// Connects to the first of `addresses` that answers within `limit`. Each has its share of the time, so
 /// that one that leads nowhere does not keep us from the next.
 ///
@@ -60,6 +63,7 @@ pub(super) async fn dial(
     limit: Duration,
 ) -> Result<TcpStream, Error> {
     let share: Duration = limit / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+    let share = share.max(SHARE_MIN);
     let mut fault = diagnose::silent(url, "the connection", limit);
     for address in addresses {
         match timeout(share, TcpStream::connect(address)).await {

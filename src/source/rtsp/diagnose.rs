@@ -380,8 +380,12 @@ fn answered(url: &SourceUrl, request: &str, status: u16, reason: &str) -> Error 
     error(url, verdict, &what).with_evidence(&line)
 }
 
-/// What a camera says, unless it says a part of what it was told in secret.
+/// What a camera says, unless it says a part of what it was told in secret. Paths and queries may hold
+/// passwords, too.
 fn shown<'a>(url: &SourceUrl, said: &'a str) -> &'a str {
+    if said.contains(['/', '=', '?', '&', '@', '%']) {
+        return "";
+    }
     let Some(Credentials { user, password }) = url.credentials() else {
         return said;
     };

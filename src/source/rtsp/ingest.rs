@@ -117,7 +117,12 @@ impl Ingest {
         let state = &mut self.tracks[index];
         let packet = match state.follower.take(packet) {
             Taken::Next(packet) => packet,
-            Taken::Quiet => return state.pulse.rest(out.now()),
+            Taken::Quiet => {
+                if state.pulse.rest(out.now()) {
+                    self.revive(index, out);
+                }
+                return;
+            }
             Taken::Nothing => return,
         };
         let now = out.now();

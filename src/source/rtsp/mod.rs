@@ -36,7 +36,7 @@ use std::{
     pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -88,6 +88,8 @@ const OPEN_LIMIT: Duration = Duration::from_secs(7);
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 /// The same where nobody has answered before: then there is a call each second.
 const REDIAL_LIMIT: Duration = Duration::from_secs(1);
+/// Of so many calls that nobody answers, one is as patient as the first.
+const PATIENT_CALL: u32 = 4;
 /// How much longer an opening goes on for who asks next, after those who have waited until now were told
 /// that it is slow: some cameras need that long to wake up, and to begin again would not help.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -117,9 +119,12 @@ struct Rtsp {
     trust: Option<Trust>,
     confinement: Confinement,
     /// Whether it plays by the other transport only than the one that was asked for.
-    is_switched: AtomicBool,
-    lapses: Lapses,
+    /// These two outlive a redirection.
+    is_switched: Arc<AtomicBool>,
+    lapses: Arc<Lapses>,
     was_answered: AtomicBool,
+    /// Calls in a row that nobody answered.
+    unanswered: AtomicU32,
     /// What the opening waits for, and since when.
     step: Mutex<(&'static str, Instant)>,
 }
@@ -190,9 +195,10 @@ impl Rtsp {
             transport,
             trust,
             confinement: confinement.clone(),
-            is_switched: AtomicBool::new(false),
-            lapses: Lapses::default(),
+            is_switched: Arc::default(),
+            lapses: Arc::default(),
             was_answered: AtomicBool::new(true),
+            unanswered: AtomicU32::new(0),
             step: Mutex::new(("the connection", Instant::now())),
         })
     }
@@ -224,7 +230,10 @@ impl Rtsp {
     /// Connects by the carrier of the URL.
     async fn connect(&self, end: Instant) -> Result<(Session, Ends), Error> {
         self.begin("the name server");
-        let limit = if self.was_answered.swap(true, Ordering::Relaxed) {
+        self.was_answered.store(true, Ordering::Relaxed);
+        // Some cameras take their time; they are not to be missed for ever.
+        let unanswered = self.unanswered.fetch_add(1, Ordering::Relaxed);
+        let limit = if unanswered.is_multiple_of(PATIENT_CALL) {
             CONNECT_LIMIT
         } else {
             REDIAL_LIMIT
@@ -246,6 +255,9 @@ impl Rtsp {
         let link = (self.carrier.open)(&mut dialer).await;
         self.was_answered
             .store(dialer.was_answered(), Ordering::Relaxed);
+        if dialer.was_answered() {
+            self.unanswered.store(0, Ordering::Relaxed);
+        }
         let link = link?;
         let connection = Connection::new(link.stream);
         let session = Session::new(connection, self.url.clone(), self.wire_url.clone());
@@ -362,8 +374,9 @@ impl Rtsp {
         ends: Ends,
         out: &Publisher,
         opened_by: Instant,
+        is_last: bool,
     ) -> Result<(), End> {
-        let mut serve = pin!(self.serve(session, ends, out, opened_by));
+        let mut serve = pin!(self.serve(session, ends, out, opened_by, is_last));
         tokio::select! {
             biased;
             end = serve.as_mut() => return end,
@@ -375,13 +388,15 @@ impl Rtsp {
         serve.await
     }
 
-    /// Opens the camera and publishes its frames until something breaks.
+    /// Opens the camera and publishes its frames until something breaks. If `is_last`, no other transport is
+    /// tried after this one.
     async fn serve(
         &self,
         session: &mut Session,
         ends: Ends,
         out: &Publisher,
         opened_by: Instant,
+        is_last: bool,
     ) -> Result<(), End> {
         let end = opened_by + PATIENCE;
         let (chosen, routes) = self.open(session, ends, end).await?;
@@ -394,7 +409,7 @@ impl Rtsp {
         } else {
             opened_by
         };
-        if transport == Transport::Udp {
+        if transport == Transport::Udp && !is_last {
             begin_by = begin_by.min(begun + UDP_LIMIT);
         }
         let mut buffer = match transport {
@@ -444,9 +459,10 @@ impl Source for Rtsp {
         let mut unsuited: Option<Error> = None;
         loop {
             let camera = sent_to.as_ref().unwrap_or(self);
-            let mut end = camera.attempt(out, stop, opened_by).await;
+            let is_last = unsuited.is_some() || !camera.can_switch();
+            let mut end = camera.attempt(out, stop, opened_by, is_last).await;
             if let Err(End::Unsuited(error)) = end {
-                if unsuited.is_none() && camera.can_switch() {
+                if !is_last {
                     camera.is_switched.fetch_not(Ordering::Relaxed);
                     let transport = camera.transport();
                     tracing::info!(error = %error.chain(), ?transport, "trying the other transport");
@@ -478,7 +494,13 @@ impl Source for Rtsp {
             }
             let url = redirect::follow(&camera.url, &redirect.location)?;
             tracing::info!(from = %camera.url, to = %url, "the camera sends us elsewhere");
-            sent_to = Some(Self::new(&url, &self.confinement)?);
+            let next = Self::new(&url, &self.confinement)
+                .map_err(|error| diagnose::after_redirect(&self.url, &error))?;
+            sent_to = Some(Self {
+                is_switched: Arc::clone(&self.is_switched),
+                lapses: Arc::clone(&self.lapses),
+                ..next
+            });
         }
     }
 }
@@ -490,6 +512,7 @@ impl Rtsp {
         out: &Publisher,
         stop: &CancellationToken,
         opened_by: Instant,
+        is_last: bool,
     ) -> Result<(), End> {
         let (mut session, ends) = tokio::select! {
             biased;
@@ -499,7 +522,7 @@ impl Rtsp {
         let end = tokio::select! {
             biased;
             () = stop.cancelled() => Ok(()),
-            end = self.serve_telling(&mut session, ends, out, opened_by) => end,
+            end = self.serve_telling(&mut session, ends, out, opened_by, is_last) => end,
         };
         // A camera with room for one connection must be free before the next attempt.
         let limit = match &end {

@@ -251,7 +251,7 @@ async fn play(bytes: Vec<u8>, step: usize) -> bool {
     };
     let (out, hub) = hub();
     let end = Instant::now() + OPEN_LIMIT;
-    let _ = camera.serve(&mut session, ends, &out, end).await;
+    let _ = camera.serve(&mut session, ends, &out, end, false).await;
     out.is_live() && !hub.subscribe().1.is_empty()
 }
 

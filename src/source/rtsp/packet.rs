@@ -39,7 +39,13 @@ struct Last {
     timestamp: u32,
     /// The same without wrap.
     time: i64,
+    /// The latest timestamp, where pictures come in another order than they are shown.
+    latest: u32,
 }
+
+/// How far timestamps go back between neighbours, in ticks of a video clock; what goes back farther was set
+/// anew.
+const BACK_MAX: u32 = 180_000;
 
 /// How far a packet may come late before it counts as a new beginning.
 pub(super) const LATE_MAX: u16 = 512;
@@ -98,7 +104,7 @@ impl Follower {
                 let is_unwanted = if same {
                     self.strays = 0;
                     self.settled = SETTLED.min(self.settled + 1);
-                    let is_newer = header.timestamp.wrapping_sub(last.timestamp);
+                    let is_newer = header.timestamp.wrapping_sub(last.latest);
                     let is_newer = (1..0x8000_0000).contains(&is_newer);
                     behind < LATE_MAX && !is_newer && !self.counts_anew(header.sequence)
                 } else {
@@ -121,6 +127,10 @@ impl Follower {
             sequence: header.sequence,
             timestamp: header.timestamp,
             time,
+            latest: match self.last {
+                Some(last) if last.latest.wrapping_sub(header.timestamp) < BACK_MAX => last.latest,
+                _ => header.timestamp,
+            },
         });
         Taken::Next(Packet {
             time,

@@ -194,7 +194,7 @@ async fn play(
     let begun = Instant::now();
     let watching = watch(hub.subscribe().0);
     let serving = async {
-        let end = camera.serve_telling(&mut session, ends, out, begun + OPEN_LIMIT);
+        let end = camera.serve_telling(&mut session, ends, out, begun + OPEN_LIMIT, false);
         let error = match end.await.unwrap_err() {
             End::Failed(error) | End::Unsuited(error) => error.to_string(),
             End::Moved(_) => "moved".to_owned(),
@@ -495,7 +495,7 @@ async fn a_camera_that_refuses_a_transport_is_asked_for_the_other() {
         transport: |_, asked| (!asked.contains("TCP")).then(|| asked.to_owned()),
         ..Script::default()
     };
-    let (seen, _) = asked(only_udp, "", 4 * SECOND).await;
+    let (seen, _) = asked(only_udp, "", 8 * SECOND).await;
     assert_eq!(seen[0], "DESCRIBE SETUP");
     assert_eq!(seen.len(), 2, "{seen:?}");
     assert!(seen[1].starts_with("DESCRIBE SETUP SETUP PLAY"), "{seen:?}");
@@ -514,7 +514,7 @@ async fn a_camera_that_chooses_udp_against_our_will_is_asked_for_udp() {
         transport: |_, _| Some("RTP/AVP;unicast;client_port=5000-5001".to_owned()),
         ..Script::default()
     };
-    let (seen, _) = asked(stubborn, "", 4 * SECOND).await;
+    let (seen, _) = asked(stubborn, "", 8 * SECOND).await;
     assert!(seen[0].starts_with("DESCRIBE SETUP"), "{seen:?}");
     assert!(seen[1].starts_with("DESCRIBE SETUP SETUP PLAY"), "{seen:?}");
 }

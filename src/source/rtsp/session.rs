@@ -20,6 +20,7 @@ use crate::base::SourceUrl;
 
 /// Packets kept that arrive before the answer to PLAY.
 const EARLY_MAX: usize = 512;
+const EARLY_BYTES_MAX: usize = 2 << 20;
 /// How long a session lives without a word from us, unless the camera says otherwise
 /// ([RFC 2326 §12.37]).
 ///
@@ -311,7 +312,8 @@ impl Session {
         loop {
             match self.connection.next().await? {
                 Incoming::Data { channel, packet } => {
-                    if self.early.len() < EARLY_MAX {
+                    let kept: usize = self.early.iter().map(|early| early.packet.len()).sum();
+                    if self.early.len() < EARLY_MAX && kept < EARLY_BYTES_MAX {
                         self.early.push_back(Interleaved { channel, packet });
                     }
                 }

@@ -81,10 +81,11 @@ impl Pulse {
         std::mem::replace(&mut self.mood, Mood::Lively) == Mood::GivenUp
     }
 
-    /// The camera says that nothing is to be heard for a while.
-    pub(super) fn rest(&mut self, now: Duration) {
-        self.beat(now);
+    /// The camera says that nothing is to be heard for a while; whether nobody waited for it any more.
+    pub(super) fn rest(&mut self, now: Duration) -> bool {
+        let is_back = self.beat(now);
         self.mood = Mood::Resting;
+        is_back
     }
 
     /// The camera says goodbye.
@@ -170,8 +171,10 @@ impl Health {
     }
 }
 
-/// A track that goes on for so long is trusted again.
+/// A track that goes on for so long is trusted again. Sound may pause because it is quiet, and that is not worth
+/// an interrupted picture more than now and then.
 const TRUSTED: Duration = Duration::from_mins(1);
+const SOUND_TRUSTED: Duration = Duration::from_hours(1);
 
 /// The kinds of tracks that have stopped while others went on, and for which the camera was connected to
 /// anew: once each, since that interrupts the others.
@@ -188,7 +191,11 @@ impl Lapses {
     pub(super) fn forgive<'a>(&self, pulses: impl Iterator<Item = &'a Pulse>, now: Duration) {
         for pulse in pulses {
             let is_sane = pulse.mood == Mood::Lively && pulse.last.is_some();
-            if is_sane && now.saturating_sub(pulse.since) > TRUSTED {
+            let trusted = match pulse.kind {
+                Kind::Video => TRUSTED,
+                Kind::Audio => SOUND_TRUSTED,
+            };
+            if is_sane && now.saturating_sub(pulse.since) > trusted {
                 self.0.fetch_and(!bit(pulse.kind), Ordering::Relaxed);
             }
         }

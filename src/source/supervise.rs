@@ -119,7 +119,10 @@ mod tests {
     use async_trait::async_trait;
 
     use super::*;
-    use crate::hub::hub;
+    use crate::{
+        hub::{Tracks, hub},
+        media::{Codec, Frame, MediaTime, Part, TrackId},
+    };
 
     struct Failing {
         kind: ErrorKind,
@@ -193,6 +196,54 @@ mod tests {
         let _ = tokio::time::timeout(Duration::from_secs(1), run).await;
         let trouble = hub.trouble().map(|trouble| trouble.verdict);
         assert_eq!(trouble, Some(Verdict::CameraEnded));
+    }
+
+    /// Announces itself, sends pictures for a while and then nothing for ten seconds.
+    struct Stalling {
+        plays: Duration,
+    }
+
+    #[async_trait]
+    impl Source for Stalling {
+        async fn run(&self, out: &Publisher, _stop: &CancellationToken) -> Result<(), Error> {
+            out.announce(Tracks::default());
+            let end = Instant::now() + self.plays;
+            while Instant::now() < end {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                let codec = Codec::H264(None);
+                let time = MediaTime::at(out.now(), codec.clock_rate());
+                out.publish(Frame {
+                    track: TrackId(0),
+                    codec,
+                    time,
+                    captured: out.now(),
+                    random_access: false,
+                    part: Part::WHOLE,
+                    payloads: Box::new([]),
+                });
+            }
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            Err(Error::new(Verdict::Stalled, "on purpose"))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_camera_that_stalls_again_and_again_is_called_ever_more_rarely() {
+        let calls = async |plays| {
+            let (out, hub) = hub();
+            let (_leases, wanted) = watch::channel(1);
+            let stop = CancellationToken::new();
+            let source = Stalling { plays };
+            let run = supervise(&source, &out, Backoff::new(1), wanted, &stop);
+            let _ = tokio::time::timeout(Duration::from_mins(3), run).await;
+            hub.attempts()
+        };
+        // Each takes eleven seconds, and the waits come to add eight.
+        let stalling = calls(Duration::from_secs(1)).await;
+        assert!((10..13).contains(&stalling), "{stalling}");
+        // One that has played begins anew, each takes sixteen.
+        let good = calls(Duration::from_secs(6)).await;
+        assert!((11..13).contains(&good), "{good}");
     }
 
     #[tokio::test(start_paused = true)]

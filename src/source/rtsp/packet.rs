@@ -272,6 +272,15 @@ mod tests {
     }
 
     #[test]
+    fn a_doubled_packet_is_none_in_whichever_order_pictures_come() {
+        // P, its packet again after B, the next B.
+        let sent = [(1, 5, 9_000), (1, 6, 3_000), (1, 5, 9_000), (1, 7, 6_000)];
+        let seen = follow(&sent);
+        assert_eq!(seen[2], None);
+        assert_eq!(seen[3], Some((6_000, 0)));
+    }
+
+    #[test]
     fn sequence_and_time_wrap_without_a_seam() {
         let near = u32::MAX - 99;
         let seen = follow(&[

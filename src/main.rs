@@ -5,6 +5,7 @@
 //! `porthole probe`: 0 browsers play the camera, 1 they do not, 64 there is no such camera.
 
 use std::{
+    fmt::Write as _,
     io::{self, Write as _},
     process::ExitCode,
     time::Duration,
@@ -84,7 +85,7 @@ fn probe(cli: &Cli, arguments: &ProbeArguments) -> ExitCode {
         Err(e) => return complain(&e),
     };
     let text = if arguments.json {
-        serde_json::to_string_pretty(&report).unwrap_or_default() + "\n"
+        escaped(&serde_json::to_string_pretty(&report).unwrap_or_default()) + "\n"
     } else {
         plain(&report.to_string())
     };
@@ -96,6 +97,19 @@ fn probe(cli: &Cli, arguments: &ProbeArguments) -> ExitCode {
 /// `text` without what a terminal would obey: a camera has written some of it.
 fn plain(text: &str) -> String {
     text.replace(|c: char| c.is_control() && c != '\n', "?")
+}
+
+/// JSON without the control characters that it leaves as they are, and that a terminal obeys.
+fn escaped(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c.is_control() && c != '\n' {
+            let _ = write!(text, "\\u{:04x}", u32::from(c));
+        } else {
+            text.push(c);
+        }
+    }
+    text
 }
 
 /// The camera that is called so: by its URL, or by its name in the configuration.

@@ -28,7 +28,7 @@ class Failure extends Error {
 
 /**
  * One attempt: one peer connection, from the offer to its end. It calls `report(name, detail)`
- * with answered, connecting, waiting, live, stalled, noticed (a verdict on what plays), stats, blocked
+ * with answered, connecting, waiting, live, stalled, noticed (a verdict on what plays, or null), stats, blocked
  * (a click is needed to start the video) and, as the last, lost; nothing more once closed. What has a
  * `message` has a `verdict` too, or null: an object with `code`, `cause` and `advice`.
  */
@@ -45,6 +45,7 @@ export class Call {
   #session = null;
   #answeredAt = 0;
   #verdict = null;
+  #told = null;
   #askedAt = -Infinity;
   #isLosing = false;
   #noticeAt = 0;
@@ -146,6 +147,7 @@ export class Call {
     const quiet = now - this.#packetsAt;
     if (stats.decoded > decoded) {
       this.liveSince ||= now;
+      [this.#told, this.#verdict] = [null, null];
       this.#report('live');
       if (now - this.liveSince > SETTLED_MS && now > this.#noticeAt) this.#notice(now);
     } else if (!this.liveSince) {
@@ -160,18 +162,24 @@ export class Call {
 
   /** Reports what is wrong, with the server's verdict as soon as that is known, or that of `code`. */
   #trouble(name, message, code = null) {
+    this.#told = message;
     this.#report(name, { message, verdict: this.#verdict });
     const now = performance.now();
     if (now - this.#askedAt < ASK_MS) return;
     this.#askedAt = now;
-    this.#ask(code).then((verdict) => { this.#verdict = verdict; });
+    this.#ask(code).then((verdict) => {
+      // Meanwhile it may be over, or something else.
+      if (this.#told !== message) return;
+      this.#verdict = verdict;
+      this.#report(name, { message, verdict });
+    });
   }
 
   /** Asks now and then what the person who watches should know of a picture that is there. */
   async #notice(now) {
     this.#noticeAt = now + NOTICE_MS;
     const verdict = await this.#ask();
-    if (verdict) this.#report('noticed', verdict);
+    this.#report('noticed', verdict);
   }
 
   async #lost(message, code = null) {

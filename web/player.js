@@ -25,7 +25,7 @@ const NOTHING = { message: '', verdict: null, tracks: [], notes: [], verdicts: [
 export class Player extends EventTarget {
   source = null;
   state = { name: 'idle', ...NOTHING };
-  #video; #base; #kinds; #call = null; #retry = 0; #tries = 0; #played = false;
+  #video; #base; #kinds; #answered = NOTHING; #call = null; #retry = 0; #tries = 0; #played = false;
 
   /** `base` is the URL of the server's root, with its closing slash. */
   constructor(video, { base, kinds = ['video', 'audio'] }) {
@@ -83,14 +83,19 @@ export class Player extends EventTarget {
     if (name === 'stats' || name === 'blocked') {
       this.dispatchEvent(new CustomEvent(name, { detail }));
     } else if (name === 'answered') {
+      this.#answered = detail;
       this.#set(detail, true);
     } else if (name === 'lost') {
       this.#lost(detail);
     } else if (name === 'noticed') {
-      const { notes, verdicts } = this.state;
-      if (verdicts.includes(detail.code)) return;
-      const note = `${detail.cause} ${detail.advice}`;
-      this.#set({ notes: [...notes, note], verdicts: [...verdicts, detail.code] }, true);
+      // What was noticed before, and is over, is told no more.
+      const { notes, verdicts } = this.#answered;
+      const found = detail && !verdicts.includes(detail.code) ? [detail] : [];
+      const change = {
+        notes: [...notes, ...found.map(({ cause, advice }) => `${cause} ${advice}`)],
+        verdicts: [...verdicts, ...found.map(({ code }) => code)],
+      };
+      this.#set(change, change.verdicts.join() !== this.state.verdicts.join());
     } else {
       if (name === 'live') this.#played = true;
       const { message = '', verdict = null } = detail ?? {};

@@ -125,6 +125,8 @@ async fn sessions(context: web::Data<Context>) -> HttpResponse {
         .iter()
         .map(|(session, ago)| {
             let mut entry = session_entry(session);
+            // Where somebody was is nobody's business when they are gone.
+            (entry["local"], entry["remote"]) = (Value::Null, Value::Null);
             entry["ended_seconds_ago"] = json!(ago.as_secs_f64());
             entry
         })

@@ -280,13 +280,17 @@ async fn a_camera_that_is_silent_or_half_dead_is_given_up_in_time() {
 
 #[tokio::test]
 async fn a_camera_cannot_write_to_the_terminal() {
-    let sdp = "m=video 0 RTP/AVP 96\r\na=rtpmap:96 \u{1b}[2JH999/90000\r\na=control:v\r\n";
+    let sdp = "m=video 0 RTP/AVP 96\r\na=rtpmap:96 \u{1b}[2J\u{9b}H999/90000\r\na=control:v\r\n";
     let camera = ScriptedCamera::start(Scripted::describing(sdp).refusing("SETUP", 500)).await;
     let probed = Probed::run(&[&camera.url_as(USER, PASSWORD, "/live")]).await;
     assert_eq!(probed.code, Some(1));
-    assert!(probed.out.contains("?[2JH999"), "{}", probed.out);
-    let said = format!("{}{}", probed.out, probed.err);
-    assert!(!said.contains('\u{1b}'), "{said:?}");
+    assert!(probed.out.contains("?[2J?H999"), "{}", probed.out);
+    let json = Probed::run(&["--json", &camera.url_as(USER, PASSWORD, "/live")]).await;
+    assert!(json.out.contains("\\u001b[2J\\u009bH999"), "{}", json.out);
+    for said in [probed.out, probed.err, json.out, json.err] {
+        let obeyed = said.chars().find(|c| c.is_control() && *c != '\n');
+        assert_eq!(obeyed, None, "{said:?}");
+    }
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
-    base::{Error, ErrorKind, Meaning, Note, SessionId, SourceText},
+    base::{Error, ErrorKind, Meaning, Note, SessionId, SourceText, Stage},
     config::Camera,
     context::{Context, OFFERS_MAX},
     directory::Lease,
@@ -183,11 +183,14 @@ pub fn named(context: &Context, name: &str) -> Result<Target, Error> {
     })
 }
 
-/// Tells the log of a request that is refused. What is wrong with cameras, their sources tell.
+/// Tells the log of a request that is refused. What is wrong with cameras, their sources tell, and less often
+/// than viewers ask.
 fn log_refusal(error: &Error) {
     let verdict = error.verdict();
     if error.kind() == ErrorKind::Internal {
         tracing::error!(%verdict, error = %error.chain(), "request failed");
+    } else if verdict.stage() == Stage::Offer {
+        tracing::info!(%verdict, error = %error.chain(), "offer refused");
     } else {
         tracing::debug!(%verdict, error = %error.chain(), "request refused");
     }

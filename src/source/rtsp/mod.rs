@@ -88,8 +88,9 @@ const OPEN_LIMIT: Duration = Duration::from_secs(7);
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 /// The same where nobody has answered before: then there is a call each second.
 const REDIAL_LIMIT: Duration = Duration::from_secs(1);
-/// Of so many calls that nobody answers, one is as patient as the first.
-const PATIENT_CALL: u32 = 4;
+/// Of so many calls that nobody answers, one is as patient as the first. A camera that comes back during it
+/// waits up to 2 s longer, so there are none in the first quarter of a minute.
+const PATIENT_CALL: u32 = 16;
 /// How much longer an opening goes on for who asks next, after those who have waited until now were told
 /// that it is slow: some cameras need that long to wake up, and to begin again would not help.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -13,7 +13,7 @@ use integration_tests::{
     server::Server,
 };
 
-use super::{PCMU, SURROUND, describing, is_logged, listed, playing, tell};
+use super::{AAC, PCMU, SURROUND, describing, is_logged, listed, playing, tell};
 
 /// Watches until `expected` is the verdict of the viewer.
 async fn assert_told(server: &Server, fault: &str, camera: &str, view: View, expected: &str) {
@@ -119,6 +119,7 @@ async fn what_is_missing_from_the_beginning_is_answered_listed_and_logged() {
             probe.clone(),
             "no-video",
         ),
+        ("AAC only", describing(&[AAC]), probe.clone(), "no-video"),
         (
             "AAC with six channels beside the picture",
             with_track(SURROUND),

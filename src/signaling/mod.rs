@@ -189,7 +189,7 @@ fn log_refusal(error: &Error) {
     let verdict = error.verdict();
     if error.kind() == ErrorKind::Internal {
         tracing::error!(%verdict, error = %error.chain(), "request failed");
-    } else if verdict.stage() == Stage::Offer {
+    } else if verdict.stage() == Stage::Offer || error.kind() == ErrorKind::NotAcceptable {
         tracing::info!(%verdict, error = %error.chain(), "offer refused");
     } else {
         tracing::debug!(%verdict, error = %error.chain(), "request refused");

@@ -384,7 +384,10 @@ impl Rtsp {
             () = sleep_until(opened_by) => {}
         }
         if !out.is_live() {
-            out.failed(self.slow());
+            let slow = self.slow();
+            let verdict = slow.verdict();
+            tracing::info!(%verdict, error = %slow.chain(), "camera is slow, still waiting for it");
+            out.failed(slow);
         }
         serve.await
     }

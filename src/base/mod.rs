@@ -4,6 +4,7 @@ pub mod backoff;
 pub mod error;
 pub mod id;
 mod masked;
+pub mod reach;
 pub mod redact;
 pub mod source_text;
 pub mod source_url;

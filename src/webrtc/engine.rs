@@ -1,5 +1,7 @@
 //! [`Engine`]: answers offers, and hands viewers to the fans of their cameras.
 
+mod brought;
+
 use std::{
     collections::HashMap,
     net::IpAddr,
@@ -16,6 +18,7 @@ use tokio::{
     time::timeout,
 };
 
+pub use self::brought::Brought;
 use crate::{
     base::{Error, ErrorKind, Tasks, Verdict},
     config::Config,
@@ -23,6 +26,7 @@ use crate::{
     webrtc::{
         Offer, Plan,
         addresses::{Addresses, Bound},
+        admission::Admission,
         answer::{self, LocalTransport, Streams},
         channel::Channels,
         dtls::{Dtls, Identity},
@@ -58,6 +62,7 @@ struct Inner {
     port: Arc<Port>,
     bound: Bound,
     addresses: Addresses,
+    admission: Admission,
     identity: Arc<Identity>,
     fans: Mutex<HashMap<u64, Vec<Handle>>>,
     viewers: AtomicU64,
@@ -99,6 +104,7 @@ pub struct Session {
 pub struct Control {
     viewer: u64,
     fan: mpsc::Sender<Event>,
+    status: watch::Receiver<Status>,
 }
 
 impl Engine {
@@ -112,14 +118,16 @@ impl Engine {
         let sockets = Sockets::bind(config.media_listen)?;
         let addresses = Addresses::new(config);
         tasks.spawn("addresses", addresses.clone().run(tasks.stop().clone()));
-        let (relays, relayed) = Relays::start(config, tasks, &addresses)?;
         let bound = sockets.bound();
+        let admission = Admission::new(&[config.listen.port(), bound.port]);
+        let (relays, relayed) = Relays::start(config, tasks, &addresses, &admission)?;
         let port = Port::start(sockets, relays, relayed, &addresses, tasks)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 bound,
                 port,
                 addresses,
+                admission,
                 identity: Arc::new(Identity::generate()?),
                 fans: Mutex::default(),
                 viewers: AtomicU64::new(1),
@@ -215,6 +223,7 @@ impl Engine {
         let control = Control {
             viewer: number,
             fan: fan.inbox,
+            status: status.clone(),
         };
         let session = Session { control, status };
         timeout(JOIN_LIMIT, session.control.fan.send(joining))

@@ -44,7 +44,7 @@ globalThis.harness ??= (() => {
 
   // Asks for a camera as players of go2rtc do: over a WebSocket, with candidates both ways, in the
   // dialect `webrtc` or `webrtc/offer`. With `hangUp` the socket is closed once there is a picture.
-  function converse(viewer, { query, dialect, hangUp }) {
+  function converse(viewer, { query, dialect, hangUp, iceServers }) {
     const { pc, video } = viewer;
     const socket = new WebSocket(`/api/ws?${query}`);
     viewer.socket = socket;
@@ -86,7 +86,7 @@ globalThis.harness ??= (() => {
       send("webrtc/candidate", "candidate:1 1 udp 1 0b1c7e9e-6d7a.local 9 typ host");
       send("webrtc/candidate", "");
       if (dialect === "webrtc/offer") send(dialect, offer.sdp);
-      else send(dialect, { type: "offer", sdp: offer.sdp, ice_servers: [] });
+      else send(dialect, { type: "offer", sdp: offer.sdp, ice_servers: iceServers });
     });
     return answered;
   }

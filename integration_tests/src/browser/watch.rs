@@ -15,6 +15,7 @@ pub struct Watch {
     data_channel: bool,
     block: u32,
     socket: Option<Socket>,
+    ice_servers: Value,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -108,6 +109,7 @@ impl Watch {
             data_channel: false,
             block: 32,
             socket: None,
+            ice_servers: json!([]),
         }
     }
 
@@ -128,6 +130,12 @@ impl Watch {
             dialect: "webrtc",
             hangs_up: false,
         });
+        self
+    }
+
+    /// With these servers in the offer of [`Self::as_go2rtc_client`], and not in the browser's own settings.
+    pub fn with_ice_servers(mut self, servers: Value) -> Self {
+        self.ice_servers = servers;
         self
     }
 
@@ -161,6 +169,7 @@ impl Page {
                 "query": camera,
                 "dialect": socket.dialect,
                 "hangUp": socket.hangs_up,
+                "iceServers": watch.ice_servers,
             })),
         });
         let index = self.evaluate(&format!("harness.watch({options})")).await;

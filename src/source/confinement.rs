@@ -3,18 +3,14 @@
 //! Whoever can make an offer chooses a host and a port, and so does a camera that redirects. Neither
 //! must make this server call what only it can reach.
 
-mod rules;
+use std::{collections::HashSet, net::SocketAddr, sync::Arc};
 
-use std::{
-    collections::HashSet,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
-
-pub use self::rules::Refusal;
-use self::rules::{Own, allowed};
+pub use crate::base::reach::Refusal;
 use crate::{
-    base::{Secret, SourceUrl},
+    base::{
+        Secret, SourceUrl,
+        reach::{Own, addresses_of_this_machine, allowed},
+    },
     config::Config,
 };
 
@@ -94,12 +90,6 @@ impl Confinement {
             _ => Ok(addresses),
         }
     }
-}
-
-/// Read anew each time: interfaces come and go.
-fn addresses_of_this_machine() -> Vec<IpAddr> {
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    interfaces.iter().map(if_addrs::Interface::ip).collect()
 }
 
 #[cfg(test)]

@@ -58,8 +58,7 @@ async fn only_a_turn_server_that_the_offer_brings() {
     .await;
 }
 
-/// Nothing is forwarded: the way is open because the server's own checks go out by the address that
-/// the STUN server has told.
+/// No port is forwarded for media, and on the way out it gets another one. The browser learns that one.
 #[tokio::test]
 async fn a_stun_server_that_the_offer_brings() {
     if !(installed() && Turn::installed()) {
@@ -68,6 +67,14 @@ async fn a_stun_server_that_the_offer_brings() {
     let test = "connectivity::brought::a_stun_server_that_the_offer_brings";
     isolated(test, async || {
         let server = behind_router();
+        server.firewall(
+            "table ip another_port {
+               chain out {
+                 type nat hook postrouting priority srcnat;
+                 udp sport 8555 snat to 192.168.77.20:9000
+               }
+             }",
+        );
         let viewer = Host::viewer();
         let _stun = Turn::start(&viewer, "203.0.113.10", "203.0.113.10").await;
         let _server = Server::start(&server, &[]).await;
@@ -80,14 +87,10 @@ async fn a_stun_server_that_the_offer_brings() {
         view.moves_within(CONNECT).await;
         let path = view.path().await;
         let answered = path["answered"].as_array().expect("a list");
-        let is_mapped = |line: &str| line.contains(" 203.0.113.1 ") && line.contains("typ srflx");
-        assert!(
-            answered
-                .iter()
-                .filter_map(|line| line.as_str())
-                .any(is_mapped),
-            "{path}"
-        );
+        let is_mapped = |line: &str| line.contains(" 203.0.113.1 9000 typ srflx");
+        let mut lines = answered.iter().filter_map(|line| line.as_str());
+        assert!(lines.any(is_mapped), "{path}");
+        assert_eq!(path["selected"]["remote"]["port"], 9000, "{path}");
     })
     .await;
 }

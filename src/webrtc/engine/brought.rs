@@ -28,7 +28,7 @@ use crate::{
 
 /// STUN servers of one offer that are asked; one address of each family.
 const STUN_MAX: usize = 4;
-/// How long gathering may take. Checks end after 15 s.
+/// How long a relay is waited for. Checks end after 15 s.
 const LIMIT: Duration = Duration::from_secs(15);
 /// Candidates that wait for the client.
 const WAITING_MAX: usize = 32;
@@ -91,11 +91,11 @@ impl Gathering {
     async fn run(self) {
         let stop = self.inner.tasks.stop().clone();
         let mut status = self.control.status.clone();
-        let work = timeout(LIMIT, join(self.ask_stun(), self.borrow_relays()));
+        let work = join(self.ask_stun(), self.borrow_relays());
         let leases = tokio::select! {
             () = ended(&mut status) => return,
             () = stop.cancelled() => return,
-            gathered = work => gathered.map(|((), leases)| leases).unwrap_or_default(),
+            ((), leases) = work => leases,
         };
         if leases.is_empty() {
             return;
@@ -174,7 +174,8 @@ impl Gathering {
 
     /// Lets the viewer use a relay once it is there. One that comes to nothing is given back.
     async fn use_relay(&self, lease: Lease) -> Option<Lease> {
-        let address = lease.ready().await?;
+        // Each on its own: one that is slow must not take away another that is used.
+        let address = timeout(LIMIT, lease.ready()).await.ok()??;
         let event = Event::Relay {
             viewer: self.control.viewer,
             relay: lease.number(),

@@ -227,7 +227,7 @@ impl Relay {
     /// Drops what is to be sent, for ever.
     async fn drop_wishes(&mut self) {
         while self.wished.recv().await.is_some() {}
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Gets an allocation, `since` when it has one, and relays, until something breaks; none when

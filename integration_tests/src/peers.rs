@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 pub use account::Account;
 pub use alterations::{without_bundle, without_rtx};
-pub use program::{Program, aiortc, webrtcbin};
+pub use program::{Program, aiortc, webrtcbin, webrtcbin_with_h265};
 pub use webrtc_viewer::{Engine, SrtpProtectionProfile, watch_with};
 
 use crate::server::{Server, answer_of};

@@ -8,10 +8,11 @@ use integration_tests::{
     offer,
     peers::{self, Program, Received, View},
     server::Server,
+    tools::Alone,
 };
 
 /// A client that offers H.265 and reads pictures, and the machine for it; none where something is missing.
-async fn client(enough: u64) -> Option<(Program, impl Drop)> {
+async fn client(enough: u64) -> Option<(Program, Alone)> {
     let program = peers::webrtcbin_with_h265(enough)?;
     if !camera::installed() {
         return None;

@@ -212,9 +212,10 @@ fn after_a_loss_nothing_is_emitted_before_the_next_random_access_point() {
 
 /// The payloads of a picture with all structures: an aggregate, a unit alone, two fragments.
 fn payloads(has_order_numbers: bool, key: &[u8]) -> Vec<Vec<u8>> {
-    let (number, difference): (&[u8], &[u8]) = match has_order_numbers {
-        true => (&[0, 7], &[0]),
-        false => (&[], &[]),
+    let (number, difference): (&[u8], &[u8]) = if has_order_numbers {
+        (&[0, 7], &[0])
+    } else {
+        (&[], &[])
     };
     let aggregate = [
         &[48 << 1, 1][..],

@@ -458,9 +458,10 @@ impl Assembler {
                 starts: true,
                 ..
             } => {
-                let header = &header[..self.coding.header_bytes()];
-                let beginning: Vec<u8> = header.iter().chain(data.first()).copied().collect();
-                self.coding.begins_picture(&beginning)
+                let bytes = self.coding.header_bytes();
+                let mut beginning = [header[0], header[1], 0];
+                beginning[bytes] = *data.first()?;
+                self.coding.begins_picture(&beginning[..=bytes])
             }
             Payload::Piece { .. } | Payload::Broken | Payload::Other => None,
         }

@@ -56,7 +56,7 @@ impl H265 {
             } else {
                 0
             };
-        (payload.len() > at).then(|| payload.split_off(at))
+        (payload.len() >= at).then(|| payload.split_off(at))
     }
 
     /// A single NAL unit packet ([RFC 7798 §4.4.1]), in which the number follows the header.

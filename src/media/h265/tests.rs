@@ -245,9 +245,16 @@ fn every_structure_is_taken_apart_with_and_without_order_numbers() {
     for has_order_numbers in [true, false] {
         let stream = H265::new(ParameterSets::default(), has_order_numbers);
         let mut assembler = Assembler::new(stream);
-        let payloads = payloads(has_order_numbers, &key);
+        let mut payloads = payloads(has_order_numbers, &key);
+        // The end of a sequence is a header alone.
+        let end: &[u8] = if has_order_numbers {
+            &[72, 1, 0, 6]
+        } else {
+            &[72, 1]
+        };
+        payloads.insert(0, end.to_vec());
         let packets = payloads.iter().enumerate();
-        let packets = packets.map(|(i, payload)| packet(0, i == 3, payload));
+        let packets = packets.map(|(i, payload)| packet(0, i == 4, payload));
         let units = assemble(&mut assembler, packets.collect());
         assert_eq!(
             units[0].nal_units,

@@ -237,11 +237,17 @@ impl Kept {
 
 async fn key_picture(hub: &Hub) -> Result<Vec<Arc<Frame>>, Error> {
     let tracks = hub.ready(LIMIT).await?;
-    let is_decoded = |codec| matches!(codec, Codec::H264(_));
-    if tracks.usable.iter().any(|track| is_decoded(track.codec)) {
-        hub.next_key_picture().await
-    } else {
-        Err(nothing(&tracks))
+    let mut codecs = tracks.usable.iter().map(|track| track.codec);
+    match codecs.find(|codec| codec.kind() == Kind::Video) {
+        Some(Codec::H264(_)) => hub.next_key_picture().await,
+        Some(codec) => Err(Error::new(
+            Verdict::NoStill,
+            format!(
+                "no JPEG can be made: the camera's video is {codec}, which is not decoded here: set it to \
+                 H264 in the camera, or use its second stream"
+            ),
+        )),
+        None => Err(nothing(&tracks)),
     }
 }
 
@@ -467,6 +473,11 @@ mod tests {
         let error = stills.answer(&hub, size(9)).await.unwrap_err();
         assert_eq!(error.verdict(), Verdict::NoKeyFrame);
         assert!(error.to_string().contains("I-frame interval"), "{error}");
+        tracks.usable[0].codec = Codec::H265(None);
+        publisher.announce(tracks.clone());
+        let error = stills.answer(&hub, size(9)).await.unwrap_err();
+        assert_eq!(error.verdict(), Verdict::NoStill);
+        assert!(error.to_string().contains("H265"), "{error}");
         tracks.usable.clear();
         tracks.left_out.push(LeftOut {
             kind: Kind::Video,

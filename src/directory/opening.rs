@@ -58,16 +58,16 @@ impl Directory {
                 Decision::Ask(index) => match self.lease(&urls[index]) {
                     Ok(lease) => {
                         let hub = lease.hub().clone();
-                        match self.failed_lately(&urls[index], &hub) {
-                            Some(failure) => known[index] = Known::Late(Some(failure)),
-                            None => {
-                                known[index] = Known::Opening;
-                                waits.push(Box::pin(async move {
-                                    tokio::time::sleep(PATIENCE).await;
-                                    (index, Event::Late)
-                                }));
-                            }
-                        }
+                        let failed = self.failed_lately(&urls[index], &hub);
+                        known[index] = if failed.is_some() {
+                            Known::Late(failed)
+                        } else {
+                            waits.push(Box::pin(async move {
+                                tokio::time::sleep(PATIENCE).await;
+                                (index, Event::Late)
+                            }));
+                            Known::Opening
+                        };
                         waits.push(Box::pin(async move {
                             let known = match hub.ready_by(deadline).await {
                                 Ok(tracks) => Known::Open(tracks),
@@ -119,6 +119,10 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(7);
 
+    fn after(time: Duration) -> Instant {
+        tokio::time::sleep(time).deadline()
+    }
+
     fn directory() -> Directory {
         Directory::new(Tasks::on_current_runtime(), Duration::from_secs(10))
     }
@@ -142,7 +146,7 @@ mod tests {
             let found = first(known, |tracks| tracks.of_kind(Kind::Video).next().is_some());
             Ok(found.map(|found| (found, told)))
         };
-        let opened = directory.open(&urls, Instant::now() + LIMIT, decide).await;
+        let opened = directory.open(&urls, after(LIMIT), decide).await;
         opened.unwrap().0
     }
 
@@ -169,7 +173,7 @@ mod tests {
     async fn a_source_that_does_not_answer_is_not_waited_for_long() {
         let directory = directory();
         let (_, silent, _listener) = closed_and_silent().await;
-        let begun = Instant::now();
+        let begun = after(Duration::ZERO);
         let (found, known) = picture(&directory, &[&silent, "demo:"]).await;
         assert_eq!((found, known[0].as_str()), (Some(1), "late(none)"));
         let took = begun.elapsed();
@@ -197,7 +201,7 @@ mod tests {
         let directory = directory();
         let (_, silent, _listener) = closed_and_silent().await;
         let other = format!("{silent}/other");
-        let begun = Instant::now();
+        let begun = after(Duration::ZERO);
         let (found, known) = picture(&directory, &[&silent, &other]).await;
         assert_eq!(found, None);
         assert!(

@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use super::{Plan, SectionPlan, negotiate, wanted};
 use crate::{
-    base::{Diagnosis, Error, Note, Verdict},
+    base::{Diagnosis, Error, ErrorKind, Note, Verdict},
     hub::{Decision, Known, Tracks, first},
     media::Kind,
     webrtc::Offer,
@@ -114,6 +114,7 @@ fn finish(
     // What failed might have had it.
     let mut plan = negotiate(&tracks, offer).map_err(|e| faults(sources, |_| None).unwrap_or(e))?;
     let all = sources.len();
+    let is_whole = picture != (None, true) && sound != (None, true);
     plan.notes
         .extend(sources.iter().enumerate().filter_map(|(index, known)| {
             let (why, diagnosis) = match known {
@@ -125,7 +126,9 @@ fn finish(
                 }
                 Known::Unasked | Known::Opening | Known::Open(_) => return None,
             };
-            Some(passed_over(index, all, &why, &diagnosis))
+            // That a source has nothing for browsers is why there is another one.
+            let is_foreign = diagnosis.verdict.kind() == ErrorKind::NotAcceptable;
+            (!(is_foreign && is_whole)).then(|| passed_over(index, all, &why, &diagnosis))
         }));
     Ok(Selection {
         picture: picture.0,

@@ -179,6 +179,7 @@ fn what_cannot_be_opened_is_passed_over_with_a_note() {
         || Known::Late(None),
         || Known::Late(Some(Verdict::PortClosed.into())),
     );
+    let foreign = || failed(Verdict::UnsupportedVideo);
     let all = || open(&["h264", "pcmu"]);
     let table: &[(&[Known], &str)] = &[
         (&[Known::Unasked, Known::Unasked], "ask 0"),
@@ -192,6 +193,9 @@ fn what_cannot_be_opened_is_passed_over_with_a_note() {
             &[known(), all(), Known::Unasked],
             "1:H264 1:PCMU other-source",
         ),
+        // One that has nothing for browsers is told of only where something is missing.
+        (&[foreign(), all()], "1:H264 1:PCMU"),
+        (&[foreign(), open(&["h264"])], "1:H264 other-source"),
         // A picture is there, and its sound may still come.
         (&[late(), open(&["h264"])], "wait"),
         (&[off(), open(&["h264"])], "1:H264 other-source"),

@@ -144,7 +144,7 @@ fn browsers_get_what_they_take_of_the_first_source_that_has_it() {
         ),
         (
             "chromium156_inactive",
-            ["nothing-to-play", "nothing-to-play", "nothing-to-play"],
+            ["unsupported-video", "unsupported-video", "nothing-to-play"],
         ),
         ("firefox_70_recvonly", [both, "ask 1", beside]),
         ("safari_13_macos_aiortc", [both, "ask 1", beside]),

@@ -16,6 +16,9 @@ const SOUND: (&str, &str) = ("audio 111 0 8", "a=rtpmap:111 opus/48000/2");
 const OPUS: (&str, &str) = ("audio 111", "a=rtpmap:111 opus/48000/2");
 const BROWSER: &[(&str, &str)] = &[H264, SOUND];
 
+/// Sources, the sections of an offer, and what comes of them.
+type Row<'a> = (&'a [Known], &'a [(&'a str, &'a str)], &'a str);
+
 /// A source by the names of its tracks: `aac` is one that has to be converted, `h265` and `amr` are left out.
 fn open(names: &[&str]) -> Known {
     let mut tracks = Tracks::default();
@@ -96,7 +99,7 @@ fn outcome(sources: &[Known], sections: &[(&str, &str)], is_silent: bool) -> Str
 #[test]
 fn each_kind_comes_from_the_first_source_that_has_it_for_the_browser() {
     use Known::Unasked;
-    let table: &[(&[Known], &[(&str, &str)], &str)] = &[
+    let table: &[Row] = &[
         // One source is enough if it has all that is wanted.
         (
             &[open(&["h264", "pcmu"]), Unasked],
@@ -224,7 +227,7 @@ fn what_cannot_be_opened_is_passed_over_with_a_note() {
 #[test]
 fn a_camera_without_a_picture_that_fits_is_refused_for_all_that_is_wrong() {
     let off = || failed(Verdict::HostUnreachable);
-    let table: &[(&[Known], &[(&str, &str)], &str)] = &[
+    let table: &[Row] = &[
         (&[off()], BROWSER, "refused host-unreachable: it is off"),
         (
             &[off(), failed(Verdict::PortClosed)],

@@ -277,6 +277,16 @@ async fn key_picture(hub: &Hub) -> Result<Vec<Arc<Frame>>, Error> {
 
 /// Why there is no picture.
 fn nothing(tracks: &Tracks) -> Error {
+    let mut codecs = tracks.usable.iter().map(|track| track.codec);
+    if let Some(codec) = codecs.find(|codec| codec.kind() == Kind::Video) {
+        return Error::new(
+            Verdict::NoStill,
+            format!(
+                "no JPEG can be made: the camera's video is {codec}, which is not decoded here: set it to \
+                 H264 in the camera, or use its second stream"
+            ),
+        );
+    }
     let mut left_out = tracks.left_out.iter();
     let told = left_out.find(|track| track.kind == Kind::Video);
     told.map_or_else(
@@ -524,6 +534,14 @@ mod tests {
             .unwrap_err();
         assert_eq!(error.verdict(), Verdict::NoKeyFrame);
         assert!(error.to_string().contains("I-frame interval"), "{error}");
+        tracks.usable[0].codec = Codec::H265(None);
+        publisher.announce(tracks.clone());
+        let error = stills
+            .answer(Instant::now() + LIMIT, &hub, size(9))
+            .await
+            .unwrap_err();
+        assert_eq!(error.verdict(), Verdict::NoStill);
+        assert!(error.to_string().contains("H265"), "{error}");
         tracks.usable.clear();
         tracks.left_out.push(LeftOut {
             kind: Kind::Video,

@@ -233,7 +233,7 @@ verdicts! {
     /// The camera ended the stream.
     CameraEnded, "camera-ended", Media, Unavailable,
         "Nothing: it is called again by itself.";
-    /// The camera's video has an H.264 profile that browsers do not decode, or another than it describes.
+    /// The camera's video has a profile that browsers do not decode, or another than it describes.
     WrongProfile, "wrong-profile", Media, NotAcceptable,
         "Set the H.264 profile to Baseline, Main or High in the camera, with 8 bits and 4:2:0.";
     /// The camera's key frames are far apart, so the first viewer waits long, and so do all after a loss.
@@ -260,13 +260,13 @@ verdicts! {
         "Correct the client; the error names what is wrong with its SDP.";
     /// The browser does not take the codec of the camera's video.
     BrowserVideo, "browser-video", Offer, NotAcceptable,
-        "Use a browser with H.264.";
+        "Set the camera's video to H.264, which every browser takes, or use another browser.";
     /// The browser does not take the codec of the camera's sound.
     BrowserAudio, "browser-audio", Offer, NotAcceptable,
         "Set the camera's sound to Opus or G.711, or use another browser.";
-    /// The browser did not announce the H.264 profile of the camera.
+    /// The browser did not announce the profile or level of the camera's video.
     VideoProfile, "video-profile", Offer, NotAcceptable,
-        "If no picture appears, set the camera to H.264 Main or Baseline profile.";
+        "If no picture appears, set the camera to H.264 Main or Baseline profile, or use its second stream.";
     /// Nothing that the camera sends fits what the client asks for.
     NothingToPlay, "nothing-to-play", Offer, NotAcceptable,
         "Ask for video and audio; the error names what the camera has.";

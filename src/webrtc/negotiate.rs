@@ -12,6 +12,7 @@ use crate::{
     media::{
         Codec, Kind, Track,
         h264::{Profile, ProfileLevel},
+        h265::ProfileTierLevel,
         sdp::MediaSection,
     },
     webrtc::{
@@ -180,6 +181,7 @@ fn sending(track: Track, section: &MediaSection) -> Option<(Sending, Option<Stri
         .filter(|format| matches(track.codec, section, format));
     let (format, note) = match track.codec {
         Codec::H264(profile) => best_h264(profile, section, offered)?,
+        Codec::H265(profile) => best_h265(profile, section, offered)?,
         _ => ({ offered }.next()?, None),
     };
     let rtpmap = section.rtpmap(format).map_or_else(
@@ -204,7 +206,7 @@ fn sending(track: Track, section: &MediaSection) -> Option<(Sending, Option<Stri
     let extensions = extensions(track.kind(), section, &mut feedback, rtx.is_some());
     let fmtp: Vec<_> = section
         .fmtp(format)
-        // RFC 6184 §8.2.2: these would describe our stream, and are of the other side's.
+        // RFC 6184 §8.2.2, RFC 7798 §7.2.2: these would describe our stream, and are of the other side's.
         .filter(|(key, _)| !key.is_empty() && !key.to_ascii_lowercase().starts_with("sprop-"))
         .map(|(key, value)| {
             if value.is_empty() {
@@ -347,6 +349,54 @@ fn best_h264<'a>(
     Some((*format, note))
 }
 
+/// The same of H.265. Browsers announce what the device decodes, each profile with its highest level.
+fn best_h265<'a>(
+    camera: Option<ProfileTierLevel>,
+    section: &'a MediaSection,
+    mut offered: impl Iterator<Item = &'a String>,
+) -> Option<(&'a String, Option<String>)> {
+    let parameter = |format: &str, name| section.parameter(format, name);
+    let number = |format: &str, name| parameter(format, name).and_then(|text| text.parse().ok());
+    // What comes in several RTP streams, which is not how it is sent.
+    let is_one_stream = |format: &&String| {
+        parameter(format, "tx-mode").is_none_or(|mode| mode.eq_ignore_ascii_case("SRST"))
+    };
+    let Some(camera) = camera else {
+        return offered.find(is_one_stream).map(|format| (format, None));
+    };
+    let announced = |format: &str| ProfileTierLevel {
+        // RFC 7798 §7.1: Main profile and Main tier if nothing is said. The level would be 3.1, but who says
+        // nothing, such as Safari, decodes far more.
+        profile: number(format, "profile-id").unwrap_or(ProfileTierLevel::MAIN),
+        high_tier: number(format, "tier-flag") == Some(1),
+        level: number(format, "level-id").unwrap_or(u8::MAX),
+    };
+    let rank = |takes: ProfileTierLevel| {
+        let decodes = takes.decodes_profile(camera);
+        (!decodes, takes.level < camera.level)
+    };
+    let formats = offered
+        .filter(is_one_stream)
+        .map(|format| (format, announced(format)));
+    let (format, takes) = formats.min_by_key(|(_, takes)| {
+        // Of levels that do not suffice the highest.
+        let level = std::cmp::Reverse(takes.level.min(camera.level));
+        (rank(*takes), takes.profile != camera.profile, level)
+    })?;
+    let note = (rank(takes) != (false, false)).then(|| {
+        let takes = match takes.level {
+            u8::MAX => takes.profile_name().to_owned(),
+            _ => takes.to_string(),
+        };
+        format!(
+            "the camera's video is H265 {camera}, which this browser did not announce; it is sent as \
+             {takes}: if no picture appears, set the camera to H264 or to fewer pixels, or use its second \
+             stream"
+        )
+    });
+    Some((format, note))
+}
+
 fn mode<'a>(section: &'a MediaSection, format: &str) -> Option<&'a str> {
     section.parameter(format, "packetization-mode")
 }
@@ -384,10 +434,14 @@ fn mismatch(kind: Kind, camera: &[&str], offer: &Offer, wanted: &[usize]) -> Str
     } else {
         names.join(", ")
     };
-    let advice = if kind == Kind::Video && camera.contains(&"H264") {
-        "; use a browser with H264 in packetization mode 1"
-    } else {
-        ""
+    let advice = match kind {
+        Kind::Video if camera.contains(&"H264") => {
+            "; use a browser with H264 in packetization mode 1"
+        }
+        Kind::Video => {
+            "; set it to H264 in the camera, or use its second stream, or a browser that takes it"
+        }
+        Kind::Audio => "",
     };
     format!(
         "the camera's {} is {}, and the offer takes only {offered}{advice}",

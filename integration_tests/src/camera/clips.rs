@@ -27,13 +27,13 @@ pub(super) struct Picture {
     pub(super) codec: &'static str,
     pub(super) size: Size,
     pub(super) gop_seconds: u32,
-    /// H.264 only; the profile is Main if there are any, and Baseline if not.
+    /// H.264 and H.265 only; the profile of H.264 is Main if there are any, and Baseline if not.
     pub(super) b_frames: BFrames,
     /// H.264 only: High 4:2:2.
     pub(super) professional: bool,
 }
 
-/// B-frames of H.264, up to three in a row.
+/// B-frames of H.264 or H.265, up to three in a row.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum BFrames {
     None,
@@ -128,10 +128,18 @@ impl Picture {
             "h264" => {
                 format!("-c:v libx264 {profile} {rate} -g {gop} -keyint_min {gop} -sc_threshold 0")
             }
-            "h265" => format!(
-                "-c:v libx265 -preset ultrafast -b:v 2M -x265-params \
-                 keyint={gop}:min-keyint={gop}:scenecut=0:bframes=0:log-level=error"
-            ),
+            "h265" => {
+                // As most encoders: with pictures that lead the random access point, if there are B-frames.
+                let b_frames = match b_frames {
+                    BFrames::None => "bframes=0",
+                    BFrames::Disposable => "bframes=3:b-adapt=0:b-pyramid=0:open-gop=1",
+                    BFrames::References => "bframes=3:b-adapt=0:b-pyramid=1:open-gop=1",
+                };
+                format!(
+                    "-c:v libx265 -preset ultrafast -b:v 2M -x265-params \
+                     keyint={gop}:min-keyint={gop}:scenecut=0:{b_frames}:log-level=error"
+                )
+            }
             // RTP carries no Huffman tables: they have to be the standard ones.
             _ => "-c:v mjpeg -huffman default -q:v 12".to_owned(),
         };

@@ -122,14 +122,14 @@ impl Setup {
         self
     }
 
-    /// H.264 Main with three B-frames in a row, of which no other picture is made.
+    /// Three B-frames in a row, of which no other picture is made; H.264 is of profile Main then.
     pub fn with_b_frames(mut self) -> Self {
         self.picture.b_frames = BFrames::Disposable;
         self
     }
 
-    /// H.264 Main with three B-frames in a row, and P-frames that are made of the middle one too: what
-    /// x264 does unless told otherwise.
+    /// Three B-frames in a row, and P-frames that are made of the middle one too: what x264 and x265 do
+    /// unless told otherwise.
     pub fn with_b_frames_as_references(mut self) -> Self {
         self.picture.b_frames = BFrames::References;
         self

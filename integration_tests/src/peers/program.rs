@@ -20,6 +20,8 @@ const PYTHON: &str = "/usr/bin/python3";
 pub struct Program {
     python: PathBuf,
     script: &'static str,
+    /// More options than all have.
+    options: Value,
 }
 
 /// aiortc, with pictures decoded; none where it is not installed.
@@ -37,6 +39,7 @@ pub fn aiortc() -> Option<Program> {
     .then_some(Program {
         python,
         script: "aiortc_viewer.py",
+        options: json!({}),
     })
 }
 
@@ -56,7 +59,18 @@ pub fn webrtcbin() -> Option<Program> {
     .then_some(Program {
         python: PYTHON.into(),
         script,
+        options: json!({}),
     })
+}
+
+/// The same, which offers H.265 and nothing else, and waits for so many pictures, whose numbers it reads.
+///
+/// # Panics
+/// When it is not installed and this is CI.
+#[must_use]
+pub fn webrtcbin_with_h265(enough: u64) -> Option<Program> {
+    let options = json!({ "video": "H265", "enough": enough });
+    webrtcbin().map(|program| Program { options, ..program })
 }
 
 impl Program {
@@ -113,6 +127,10 @@ impl Program {
     }
 
     fn start(&self, options: &Value) -> Child {
+        let mut options = options.clone();
+        for (key, value) in self.options.as_object().expect("an object") {
+            options[key] = value.clone();
+        }
         Command::new(&self.python)
             .args(["-W", "ignore"])
             .arg(crate::folder().join("python").join(self.script))
@@ -174,5 +192,16 @@ fn received_of(value: &Value) -> Received {
         took: seconds(&value["took"]).unwrap_or_default(),
         video: stream(&value["video"]),
         audio: stream(&value["audio"]),
+        first: seconds(&value["video"]["first"]),
+        numbers: value["video"]["numbers"]
+            .as_array()
+            .map(|numbers| {
+                let number = |number: &Value| number.as_u64().and_then(|n| u32::try_from(n).ok());
+                numbers
+                    .iter()
+                    .map(|n| number(n).unwrap_or_default())
+                    .collect()
+            })
+            .unwrap_or_default(),
     }
 }

@@ -10,6 +10,7 @@ mod corpus;
 mod faults;
 mod go2rtc;
 mod go2rtc_client;
+mod h265;
 mod home_assistant;
 mod interop;
 mod lifecycle;

@@ -6,6 +6,7 @@ use integration_tests::{
     browser::{Browser, Page, Viewer, Watch},
     camera::{self, Camera},
     eventually, offer,
+    peers::{self, View},
     scripted::ScriptedCamera,
     server::{Server, answer_of},
 };
@@ -158,6 +159,43 @@ async fn a_picture_that_no_browser_takes_is_replaced_and_its_sound_converted() {
         (open == (0, 0)).then_some(()).ok_or(format!("{open:?}"))
     })
     .await;
+}
+
+/// Each gets the best picture that it takes, and all the same sound.
+#[tokio::test]
+async fn a_main_stream_in_h265_and_a_sub_stream_in_h264_serve_two_viewers_at_once() {
+    let Some(program) = peers::webrtcbin_with_h265(100) else {
+        return;
+    };
+    let Some(_machine) = super::cameras_and_browser().await else {
+        return;
+    };
+    let main = Camera::h265().with_aac_of(16_000, 1).with_tone(HIGH);
+    let sub = Camera::h264().small().with_pcmu().with_tone(LOW);
+    let (main, sub) = (main.start().await, sub.start().await);
+    let configured = door(&[&main.url(), &sub.url()]).await;
+    let server = &configured.server;
+    let browser = Browser::start().await;
+    let page = browser.viewers_of(server).await;
+    let viewer = watch(&page).await;
+    let view = View::default();
+    let (received, ()) = tokio::join!(
+        program.watch(server, "door", &view),
+        plays(&viewer, &sub, "audio/opus", HIGH)
+    );
+    assert!(received.is_whole(&view), "{received:?}");
+    let last = received.numbers.last().expect("a hundred of them");
+    let age = main.age_of(*last);
+    assert!(
+        age < u64::from(Camera::FPS),
+        "{age} pictures ago: {received:?}"
+    );
+    let report = viewer.report().await;
+    assert_eq!(report.video_codec, "video/H264", "{}", report.summary());
+    assert_eq!(verdicts(server).await[0], "");
+    let told = told(server).await;
+    assert_eq!(told["conversions"][0]["active"], true, "{told}");
+    assert_eq!((main.connections(), sub.connections()), (1, 1));
 }
 
 #[tokio::test]

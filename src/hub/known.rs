@@ -43,8 +43,8 @@ pub enum Known {
     Unasked,
     /// It is being opened, and worth waiting for.
     Opening,
-    /// It is being opened, takes long or has failed lately for this reason, and is waited for only if no
-    /// other will do.
+    /// It is being opened, takes long or has failed lately for this reason, and is waited for only if
+    /// nothing can be played without it.
     Late(Option<Diagnosis>),
     /// It plays these.
     Open(Arc<Tracks>),
@@ -89,21 +89,25 @@ impl<T> Decision<T> {
 /// The first of `sources` whose tracks are such that `fits`, or what has to be done to find it; none if there
 /// is no such source.
 pub fn first(sources: &[Known], fits: impl Fn(&Tracks) -> bool) -> Decision<Option<usize>> {
-    let mut is_late = false;
+    let found = first_soon(sources, fits);
+    let is_late = |known: &Known| matches!(known, Known::Late(_));
+    if found == Decision::Made(None) && sources.iter().any(is_late) {
+        return Decision::Wait;
+    }
+    found
+}
+
+/// The same for what can be done without: nobody waits for sources that are late.
+pub fn first_soon(sources: &[Known], fits: impl Fn(&Tracks) -> bool) -> Decision<Option<usize>> {
     for (index, known) in sources.iter().enumerate() {
         match known {
             Known::Open(tracks) if fits(tracks) => return Decision::Made(Some(index)),
-            Known::Open(_) | Known::Failed(_) => {}
+            Known::Open(_) | Known::Failed(_) | Known::Late(_) => {}
             Known::Opening => return Decision::Wait,
             Known::Unasked => return Decision::Ask(index),
-            Known::Late(_) => is_late = true,
         }
     }
-    if is_late {
-        Decision::Wait
-    } else {
-        Decision::Made(None)
-    }
+    Decision::Made(None)
 }
 
 #[cfg(test)]
@@ -144,6 +148,16 @@ mod tests {
         ] {
             let is_opus = |tracks: &Tracks| tracks.usable.iter().any(|t| t.codec == Codec::Opus);
             assert_eq!(first(&sources, is_opus), expected, "{sources:?}");
+            // Late ones make no difference but at the end.
+            let is_late = |known: &Known| matches!(known, Known::Late(_));
+            let soon = match expected {
+                Decision::Wait if !sources.iter().any(|k| matches!(k, Known::Opening)) => {
+                    assert!(sources.iter().any(is_late), "{sources:?}");
+                    Decision::Made(None)
+                }
+                other => other,
+            };
+            assert_eq!(first_soon(&sources, is_opus), soon, "{sources:?}");
         }
     }
 

@@ -27,7 +27,7 @@ use self::{composed::Parts, gop::Gop};
 pub use self::{
     composed::{Composition, compose},
     conversion::{Conversion, Sound},
-    known::{Decision, Failure, Known, first},
+    known::{Decision, Failure, Known, first, first_soon},
     tracks::{Converted, LeftOut, Tracks},
 };
 use crate::{

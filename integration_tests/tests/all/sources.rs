@@ -262,6 +262,11 @@ async fn a_first_source_that_is_dead_is_passed_over_until_it_is_back() {
     assert_eq!(first.report().await.width, 640);
     assert_eq!(verdicts(server).await, ["other-source"]);
     assert!(told(server).await["sources"][0]["verdict"]["code"] == "port-closed");
+    // Nobody waits for what is known to be off, nor for the sound that it might have.
+    let second = page.watch("door", Watch::audio_and_video()).await;
+    let took = second.frames_within(Duration::from_secs(8)).await;
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    second.close().await;
     main.restart().await;
     // The first who comes then is not made wait for it, and whoever comes later has it.
     let widths = eventually(

@@ -6,7 +6,7 @@ use std::{borrow::Cow, sync::Arc};
 use super::{Plan, SectionPlan, negotiate, wanted};
 use crate::{
     base::{Diagnosis, Error, ErrorKind, Note, Verdict},
-    hub::{Decision, Known, Tracks, first},
+    hub::{Decision, Known, Tracks, first, first_soon},
     media::Kind,
     webrtc::Offer,
 };
@@ -27,7 +27,7 @@ pub struct Selection {
 
 /// Takes picture and sound from the first source that has each in a way that the offer takes, as it is or
 /// converted; no sound if the camera `is_silent`. Later sources are asked only as long as something is
-/// missing.
+/// missing, and those that are late are waited for only if there is nothing to play.
 ///
 /// # Errors
 /// When nothing fits, or the picture does not, and no source is left to ask: what is wrong with each.
@@ -61,7 +61,12 @@ pub fn select(
         let fits = |tracks: &Tracks| {
             wants_nothing || sends(&Tracks::composed(&shown, tracks), offer, Kind::Audio)
         };
-        match first(sources, fits).made() {
+        // Who has a picture does not wait long for its sound.
+        let found = match picture {
+            Some(_) => first_soon(sources, fits),
+            None => first(sources, fits),
+        };
+        match found.made() {
             Ok(found) => sound = found.filter(|_| wants_sound),
             Err(next) => return Ok(next),
         }
@@ -81,7 +86,12 @@ pub fn overview(sources: &[Known], is_silent: bool) -> Result<Decision<Tracks>, 
         if !*is_wanted {
             continue;
         }
-        match first(sources, |tracks| tracks.of_kind(kind).next().is_some()).made() {
+        let fits = |tracks: &Tracks| tracks.of_kind(kind).next().is_some();
+        let found_one = match kind {
+            Kind::Video => first(sources, fits),
+            Kind::Audio => first_soon(sources, fits),
+        };
+        match found_one.made() {
             Ok(made) => *found = made,
             Err(next) => return Ok(next),
         }

@@ -199,19 +199,22 @@ fn what_cannot_be_opened_is_passed_over_with_a_note() {
         // One that has nothing for browsers is told of only where something is missing.
         (&[foreign(), all()], "1:H264 1:PCMU"),
         (&[foreign(), open(&["h264"])], "1:H264 other-source"),
-        // A picture is there, and its sound may still come.
-        (&[late(), open(&["h264"])], "wait"),
+        // Nobody who has a picture waits for sound of a source that is late.
+        (&[late(), open(&["h264"])], "1:H264 other-source"),
+        (&[open(&["h264"]), Known::Opening], "wait"),
+        (&[open(&["h264"]), known()], "0:H264 other-source"),
+        (&[late(), open(&["pcmu"])], "wait"),
         (&[off(), open(&["h264"])], "1:H264 other-source"),
         (&[open(&["h264"]), off()], "0:H264 other-source"),
         (
             &[open(&["h264"]), known(), open(&["pcmu"])],
             "0:H264 2:PCMU other-source",
         ),
-        (&[open(&["h264"]), off(), late()], "wait"),
     ];
     for (sources, expected) in table {
         assert_eq!(outcome(sources, BROWSER, false), *expected, "{sources:?}");
     }
+    assert_eq!(outcome(&[late(), open(&["h264"])], &[SOUND], false), "wait");
     let offer = Offer::parse(&offer_of(BROWSER)).unwrap();
     let Ok(Decision::Made(selection)) = select(&[off(), all()], &offer, false) else {
         panic!("it plays");

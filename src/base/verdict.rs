@@ -212,6 +212,9 @@ verdicts! {
     /// The camera sends B-frames, which browsers cannot show by WebRTC.
     BFrames, "b-frames", Media, NotAcceptable,
         "Set the H.264 profile to Baseline in the camera, or the number of B-frames to 0.";
+    /// A source of the camera cannot be used, and what the others have is played.
+    OtherSource, "other-source", Media, Unavailable,
+        "Check the source that the note names; who watches anew gets it when it is there again.";
     /// No key frame has come from the camera for a while, so nothing can be decoded.
     NoKeyFrame, "no-key-frame", Media, DeadlineExceeded,
         "Set the key frame interval (I-frame interval) to 2 s or less in the camera, or restart it.";

@@ -117,7 +117,7 @@ impl Listen {
 /// A camera with a name.
 #[derive(Debug, Clone)]
 pub struct Camera {
-    /// Where it is: the first of its sources that is a camera.
+    /// Where it is: the first of its sources that is a camera, under which it is known.
     pub url: SourceUrl,
     /// Every source as it was written, `url` among them.
     pub sources: Vec<SourceText>,
@@ -151,6 +151,20 @@ impl Camera {
             on_demand: true,
             audio: true,
         })
+    }
+}
+
+impl Camera {
+    /// Where its sources are, in their order, each once: what is written as another form of one is the same.
+    #[must_use]
+    pub fn urls(&self) -> Vec<SourceUrl> {
+        let mut urls = Vec::new();
+        for url in self.sources.iter().filter_map(SourceText::camera) {
+            if !urls.contains(url) {
+                urls.push(url.clone());
+            }
+        }
+        urls
     }
 }
 

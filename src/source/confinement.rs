@@ -11,7 +11,7 @@ use crate::{
         Secret, SourceUrl,
         reach::{Own, addresses_of_this_machine, allowed},
     },
-    config::Config,
+    config::{Camera, Config},
 };
 
 /// Where sources may connect to. Cheap to clone; the default trusts no URL and knows no port of ours.
@@ -33,10 +33,10 @@ impl Confinement {
     /// HTTP, which must be known in `config`, and `media_port`.
     #[must_use]
     pub fn new(config: &Config, media_port: u16) -> Self {
-        let configured = config.cameras.values().map(|camera| camera.url.key());
+        let configured = config.cameras.values().flat_map(Camera::urls);
         Self {
             inner: Arc::new(Inner {
-                configured: configured.collect(),
+                configured: configured.map(|url| url.key()).collect(),
                 ports: vec![config.listen.port(), media_port],
             }),
         }
@@ -103,12 +103,15 @@ mod tests {
 
     #[test]
     fn the_configuration_may_name_what_others_may_not() {
-        let layer = Layer::parse("cameras: {cloud: \"rtsp://u:p@169.254.169.254/x\"}");
+        let layer = Layer::parse(
+            "cameras: {cloud: [\"rtsp://u:p@169.254.169.254/x\", \"rtsp://169.254.169.254/sub\"]}",
+        );
         let config = Config::from_layers([layer.unwrap()]).unwrap();
         let confinement = Confinement::new(&config, 8555);
         let there = vec![SocketAddr::from(([169, 254, 169, 254], 554))];
         let admit = |text: &str| confinement.admit(&url(text), there.clone());
         assert_eq!(admit("rtsp://u:p@169.254.169.254/x"), Ok(there.clone()));
+        assert_eq!(admit("rtsp://169.254.169.254/sub"), Ok(there.clone()));
         assert_eq!(admit("rtsp://169.254.169.254/x"), Err(Refusal::Never));
         assert_eq!(admit("rtsp://u:p@169.254.169.254/y"), Err(Refusal::Never));
     }

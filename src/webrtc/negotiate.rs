@@ -1,7 +1,10 @@
 //! What a viewer gets: a pure function from a camera's tracks and an offer to a [`Plan`].
 
+mod select;
 #[cfg(test)]
 mod tests;
+
+pub use self::select::{Selection, overview, select};
 
 use crate::{
     base::{Error, Note, Verdict},
@@ -102,9 +105,7 @@ pub fn negotiate(tracks: &Tracks, offer: &Offer) -> Result<Plan, Error> {
             .collect(),
     };
     for kind in [Kind::Video, Kind::Audio] {
-        let wanted: Vec<_> = (0..plan.sections.len())
-            .filter(|index| offer.receives(*index, kind) && shares_transport(offer, &plan, *index))
-            .collect();
+        let wanted = wanted(&plan, offer, kind);
         let mut of_kind = tracks.of_kind(kind).peekable();
         if wanted.is_empty() {
             continue;
@@ -155,6 +156,13 @@ pub fn negotiate(tracks: &Tracks, offer: &Offer) -> Result<Plan, Error> {
         }
     }
     Ok(plan)
+}
+
+/// Sections in which one kind can be sent beside what is planned.
+fn wanted(plan: &Plan, offer: &Offer, kind: Kind) -> Vec<usize> {
+    (0..plan.sections.len())
+        .filter(|index| offer.receives(*index, kind) && shares_transport(offer, plan, *index))
+        .collect()
 }
 
 /// Whether section `index` can be sent beside what is planned: on the same transport, or alone.

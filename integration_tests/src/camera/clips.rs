@@ -51,7 +51,7 @@ pub(super) enum Size {
     FullHd,
 }
 
-/// The audio track of a camera: a tone of 440 Hz with a beep each second.
+/// The audio track of a camera: a tone with a beep each second.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Sound {
     Pcmu,
@@ -164,7 +164,7 @@ impl Sound {
     }
 
     /// The clip, made now if need be.
-    pub(super) async fn file(self) -> PathBuf {
+    pub(super) async fn file(self, tone: u32) -> PathBuf {
         let aac = |rate, channels| {
             let name = match (rate, channels) {
                 (48_000, 2) => "aac".to_owned(),
@@ -193,7 +193,11 @@ impl Sound {
             Self::G722 => samples(16_000),
             Self::G726 => samples(8_000),
         };
-        let source = format!("sine=frequency=440:beep_factor=4:duration={SECONDS}");
+        let name = match tone {
+            440 => name,
+            _ => format!("{name}-{tone}"),
+        };
+        let source = format!("sine=frequency={tone}:beep_factor=4:duration={SECONDS}");
         let mut arguments = vec!["-f", "lavfi", "-i", &source];
         arguments.extend(encoder.split_whitespace());
         clip(&name, &arguments).await

@@ -11,6 +11,7 @@ use super::{
 pub struct Setup {
     picture: Picture,
     sound: Option<Sound>,
+    tone: u32,
     transport: &'static str,
     packet_max: u32,
     parameter_sets_in_band: bool,
@@ -37,6 +38,7 @@ impl Setup {
                 professional: false,
             },
             sound: None,
+            tone: 440,
             transport: "any",
             packet_max: 1400,
             parameter_sets_in_band: false,
@@ -89,6 +91,12 @@ impl Setup {
     /// Sound as G.726 with 32 kbit/s.
     pub fn with_g726(self) -> Self {
         self.with(Sound::G726)
+    }
+
+    /// Sound of this frequency in Hz, instead of 440.
+    pub fn with_tone(mut self, tone: u32) -> Self {
+        self.tone = tone;
+        self
     }
 
     fn with(mut self, sound: Sound) -> Self {
@@ -217,7 +225,7 @@ impl Setup {
             arguments.push(format!("--track={codec}={}", file.display()));
         }
         if let Some(sound) = self.sound {
-            let file = sound.file().await;
+            let file = sound.file(self.tone).await;
             arguments.push(format!("--track={}={}", sound.codec(), file.display()));
         }
         if self.parameter_sets_in_band {

@@ -26,6 +26,7 @@ mod python_client;
 mod rtsp_to_web;
 mod signaling;
 mod sound;
+mod sources;
 mod stills;
 mod verdicts;
 mod whep;

@@ -127,6 +127,16 @@ verdicts! {
     Internal, "internal", Server, Internal,
         "Report it with the lines of the log around it.";
 
+    /// The program that this camera needs is not on this machine.
+    ProgramMissing, "program-missing", Server, Unavailable,
+        "Install it, such as ffmpeg, or write its whole path in the configuration (ffmpeg.bin).";
+    /// The program that should bring the camera's media has ended.
+    ProgramFailed, "program-failed", Server, Unavailable,
+        "Read the evidence, and run the command by hand; it is started again by itself.";
+    /// The program that should bring the camera's media brings none.
+    ProgramSilent, "program-silent", Server, DeadlineExceeded,
+        "Check what it reads, and run the command by hand; it is started again by itself.";
+
     /// The name of the camera's host cannot be found.
     UnknownHost, "unknown-host", Name, Unavailable,
         "Check the host name in the URL, or write the camera's IP address.";

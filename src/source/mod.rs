@@ -4,6 +4,7 @@
 
 pub mod confinement;
 pub mod pattern;
+pub mod program;
 pub mod rtsp;
 pub mod supervise;
 
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// Every kind of source.
-pub const KINDS: &[SourceKind] = &[rtsp::KIND, pattern::KIND];
+pub const KINDS: &[SourceKind] = &[rtsp::KIND, pattern::KIND, program::KIND];
 
 /// A kind of source: which URLs it opens, and how.
 #[derive(Debug)]

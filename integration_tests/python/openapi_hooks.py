@@ -1,7 +1,7 @@
 """What schemathesis does beside making up requests from openapi.yaml.
 
 Nothing that it sends may lead off this machine: a camera's URL, made up or of an example, becomes the one of the
-demo camera, and so does an address of the network in an offer. A camera that cannot be reached would be answered
+demo camera or a program, and so does an address of the network in an offer. A camera that cannot be reached would be answered
 with 502 or 504, too, which is right and no failure to look for. And as chance finds neither a browser's offer nor
 the name of a camera nor a session, a part of the requests is given one.
 """
@@ -15,6 +15,7 @@ import zlib
 import schemathesis
 
 BASE = os.environ["PORTHOLE_URL"]
+PROGRAMS = os.environ["PROGRAMS"].split("\n")
 CAMERA = re.compile(r"rtsp[sx]?\s*:\S*", re.IGNORECASE)
 ELSEWHERE = re.compile(r"\b192\.168\.\d+\.\d+\b")
 FINGERPRINT = ":".join(f"{byte:02X}" for byte in range(1, 33))
@@ -83,7 +84,13 @@ def in_base64(value, seed):
 
 
 def here(text):
-    return ELSEWHERE.sub("127.0.0.1", CAMERA.sub("demo:", text))
+    return ELSEWHERE.sub("127.0.0.1", CAMERA.sub(camera, text))
+
+
+def camera(match):
+    """The demo camera, or every fourth time a program, which nobody may have run."""
+    seed = zlib.crc32(match.group().encode("utf-8", "surrogateescape"))
+    return PROGRAMS[seed // 4 % len(PROGRAMS)] if seed % 4 == 0 else "demo:"
 
 
 def new_session():

@@ -53,12 +53,14 @@ pub fn of(server: &Server) -> Vec<Process> {
     found
 }
 
-/// Those of `processes` that are still there, zombies among them.
+/// Those of `processes` that are still there; zombies as well, unless only the machine's first process has not
+/// noticed yet.
 #[must_use]
 pub fn left_of(processes: &[Process]) -> Vec<Process> {
     let is_one = |process: &Process| {
         let same = |known: &Process| known.pid == process.pid;
-        processes.iter().any(same) && !process.command.contains("porthole")
+        let is_of_machine = process.state == 'Z' && process.parent == 1;
+        processes.iter().any(same) && !is_of_machine && !process.command.contains("porthole")
     };
     all().into_iter().filter(is_one).collect()
 }

@@ -215,7 +215,7 @@ verdicts! {
         "Switch the video of this stream on in the camera, or use another stream of it.";
     /// The camera's video has a codec that browsers cannot play by WebRTC.
     UnsupportedVideo, "unsupported-video", Media, NotAcceptable,
-        "Set the camera's video to H.264, or use its second stream.";
+        "Set the camera's video to H.264, use its second stream, or configure ffmpeg:…#video=h264.";
     /// The camera's sound has a codec that browsers cannot play by WebRTC.
     UnsupportedAudio, "unsupported-audio", Media, NotAcceptable,
         "Set the camera's sound to AAC-LC, G.711 (PCMU or PCMA) or Opus, with one or two channels.";

@@ -165,7 +165,9 @@ async fn files_test_pictures_and_commands_play() {
         "smaller",
         "virtual",
     ] {
-        let viewer = page.watch(camera, Watch::video_and_audio()).await;
+        let blocks = if camera == "smaller" { 16 } else { 32 };
+        let watch = Watch::video_and_audio().blocks_of(blocks);
+        let viewer = page.watch(camera, watch).await;
         viewer.frames_within(Duration::from_secs(15)).await;
         tokio::time::sleep(Duration::from_secs(4)).await;
         let report = viewer.report().await;
@@ -176,10 +178,12 @@ async fn files_test_pictures_and_commands_play() {
                 let pitch = viewer.pitch().await;
                 assert!((pitch - 440.0).abs() < 20.0, "{pitch}");
             }
-            "smaller" => assert_eq!((report.width, report.height), (320, 180)),
             _ => report
                 .frames_are_right()
                 .unwrap_or_else(|e| panic!("{camera}: {e}; {}", report.summary())),
+        }
+        if camera == "smaller" {
+            assert_eq!((report.width, report.height), (320, 180));
         }
         viewer.close().await;
     }

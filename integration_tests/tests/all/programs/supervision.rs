@@ -117,7 +117,7 @@ async fn what_is_wrong_with_a_program_is_told() {
         "missing": "exec:/nowhere/ffmpeg -i x {output}",
         "refused": format!("ffmpeg:{url}#video=h264"),
         "fails": "exec:sh -c 'echo no such device >&2; exit 7'",
-        "silent": "exec:sh -c 'exec sleep 1000 {output}'",
+        "silent": "exec:sh -c ': {output}; exec sleep 1000'",
     });
     let server = server(&cameras).await;
     for (camera, status, told) in [
@@ -188,4 +188,36 @@ fn cost(server: &Server) -> (f64, u64) {
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
     let memory = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
     ((ticks(14) + ticks(15)) / 100.0, memory.expect("a number"))
+}
+
+#[tokio::test]
+async fn the_first_process_of_a_container_buries_what_programs_leave() {
+    let wrapper = ["unshare", "--pid", "--fork", "--kill-child"];
+    let installed = integration_tests::tools::has("unshare", &["--pid", "--fork", "true"], "root");
+    if !installed || !integration_tests::camera::installed() {
+        return;
+    }
+    let clip = Camera::h264().small().clip().await;
+    let inner = publishing(&clip).replace('\'', "");
+    let file = settings(&json!({"door": format!("exec:sh -c 'sleep 1000 & exec {inner}'")}));
+    let path = file.path().to_string_lossy().into_owned();
+    let server = Server::start_under(&wrapper, &["--config", &path]).await;
+    let reply = server.get("/api/frame.jpeg?src=door").await;
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    let runs = |name: &'static str| {
+        let all = processes::of(&server);
+        all.iter()
+            .filter(|process| process.command.starts_with(name))
+            .count()
+    };
+    assert_eq!((runs("ffmpeg"), runs("sleep")), (1, 1));
+    eventually("only the server is left", GONE, || async {
+        let left = processes::of(&server);
+        if left.len() == 1 {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
+    })
+    .await;
 }

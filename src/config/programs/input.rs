@@ -1,5 +1,7 @@
 //! [`Input`]: what ffmpeg is to read.
 
+use std::fmt::Write as _;
+
 use url::form_urlencoded;
 
 use super::{fault, is_own, shown_url, templates::words};
@@ -157,7 +159,7 @@ fn virtual_words(query: &str) -> Vec<String> {
                     "1080" => "1920x1080",
                     other => other,
                 };
-                graph.push_str(&format!("{separator}{option}={value}"));
+                let _ = write!(graph, "{separator}{option}={value}");
                 separator = ':';
             }
         }

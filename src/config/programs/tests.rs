@@ -1,5 +1,8 @@
 use super::*;
-use crate::config::{Config, Layer};
+use crate::{
+    base::Secret,
+    config::{Config, Layer},
+};
 
 /// What becomes of a camera that is written so, beside the cameras `door`, by RTSP, and `page`, which is a
 /// program; with some templates of its own.
@@ -19,10 +22,10 @@ fn source(text: &str) -> Result<SourceText, Error> {
 fn commands(text: &str) -> Option<Vec<String>> {
     let source = source(text).unwrap_or_else(|e| panic!("{text}: {e}"));
     let program = source.camera()?.program()?.clone();
-    let command = |words: &Vec<crate::base::Secret>| {
+    let command = |words: &Vec<Secret>| {
         words
             .iter()
-            .map(|word| word.reveal())
+            .map(Secret::reveal)
             .collect::<Vec<_>>()
             .join(" ")
     };

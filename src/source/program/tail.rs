@@ -68,7 +68,7 @@ mod tests {
         let lines = tail.lines();
         assert_eq!(lines.len(), LINES_MAX);
         assert_eq!(lines.last().unwrap(), "line 99999");
-        tail.push(&[b'x'; 1 << 20]);
+        tail.push(&vec![b'x'; 1 << 20]);
         assert_eq!(tail.kept.len(), KEPT_MAX);
     }
 

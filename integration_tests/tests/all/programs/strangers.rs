@@ -1,6 +1,8 @@
 //! Whatever a client sends, it has no program run: traced by the kernel, with programs in the configuration
 //! for which nobody asks.
 
+use std::fmt::Write as _;
+
 use super::*;
 use integration_tests::{offer, processes::Trace, server::Reply};
 
@@ -68,8 +70,10 @@ async fn no_request_starts_a_program() {
 /// Every way of naming a camera that there is.
 async fn ask(server: &Server, source: &str) -> Vec<Reply> {
     let query = |text: &str| {
-        let bytes = text.bytes();
-        bytes.map(|byte| format!("%{byte:02X}")).collect::<String>()
+        text.bytes().fold(String::new(), |mut query, byte| {
+            let _ = write!(query, "%{byte:02X}");
+            query
+        })
     };
     let (sdp, text) = (offer::probe(), query(source));
     let url = |path: String| server.url(&path);

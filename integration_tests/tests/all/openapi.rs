@@ -11,11 +11,11 @@ use integration_tests::processes::Trace;
 use tokio::{process::Command, time::timeout};
 
 /// The cameras of the configuration: one plays, and the others would be run.
-const CAMERAS: &str = "cameras: {front-door: 'demo:', program: 'exec:/bin/true {output}', \
+const CAMERAS: &str = "cameras: {front-door: 'demo:', program: 'exec:/bin/true-{output}', \
     page: 'ffmpeg:http://127.0.0.1:9/mjpg#video=h264'}\n";
 /// What some requests have in place of a camera's URL; the first two are in the configuration as well.
 const PROGRAMS: [&str; 4] = [
-    "exec:/bin/true {output}",
+    "exec:/bin/true-{output}",
     "ffmpeg:http://127.0.0.1:9/mjpg#video=h264",
     "echo:/bin/true",
     "ffmpeg:demo:#video=h264#raw=-y",
@@ -117,8 +117,8 @@ async fn no_request_is_answered_other_than_described() {
         server.log().contains("configuration file"),
         "programs were asked for"
     );
-    // None for all these requests, and one for the camera of the configuration.
+    // None for all these requests, and some for the camera of the configuration.
     assert_eq!(trace.executed(), [] as [String; 0]);
     server.get("/api/frame.jpeg?src=program").await;
-    assert_eq!(trace.executed().len(), 1, "the trace sees programs");
+    assert!(!trace.executed().is_empty(), "the trace sees programs");
 }

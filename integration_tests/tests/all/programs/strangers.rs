@@ -23,6 +23,7 @@ fn sources(clip: &Path) -> Vec<String> {
         "ffmpeg:demo#video=h264#input=x".to_owned(),
         "ffmpeg:stranger#video=h264".to_owned(),
         format!("ffmpeg:{clip}#input=loop"),
+        "exec:/nowhere/{output}".to_owned(),
         "exec:sleep 77 {output}".to_owned(),
         "echo:sleep 77".to_owned(),
     ]
@@ -36,10 +37,15 @@ async fn no_request_starts_a_program() {
     };
     let clip = Camera::h264().small().clip().await;
     let sources = sources(&clip);
-    let [.., file, exec, echo] = &sources[..] else {
+    let [.., file, bare, exec, echo] = &sources[..] else {
         panic!("no sources")
     };
-    let cameras = json!({"private-file": file, "private-exec": exec, "private-echo": echo});
+    let cameras = json!({
+        "private-file": file,
+        "private-bare": bare,
+        "private-exec": exec,
+        "private-echo": echo,
+    });
     let mut settings: Value =
         json!({"rtsp_to_web": {}, "media_listen": "127.0.0.1:0", "exec": true});
     settings["cameras"] = cameras;

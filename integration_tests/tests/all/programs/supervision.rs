@@ -112,7 +112,7 @@ async fn what_is_wrong_with_a_program_is_told() {
     if !integration_tests::tools::has("ffmpeg", &["-version"], "ffmpeg") {
         return;
     }
-    let url = format!("http://ann:{PASSWORD}@127.0.0.1:9/mjpg");
+    let url = format!("http://ann:{CANARY}@127.0.0.1:9/mjpg");
     let cameras = json!({
         "missing": "exec:/nowhere/ffmpeg -i x {output}",
         "refused": format!("ffmpeg:{url}#video=h264"),
@@ -146,7 +146,7 @@ async fn what_is_wrong_with_a_program_is_told() {
         );
     }
     all_gone(&server, GONE + Duration::from_secs(10)).await;
-    assert!(!server.log().contains(PASSWORD), "{}", server.log());
+    assert!(!server.log().contains(CANARY), "{}", server.log());
 }
 
 #[tokio::test]

@@ -49,11 +49,11 @@ def before_call(context, case, kwargs):
     if isinstance(case.body, (dict, list)):
         case.body = fit(case.body, seed)
     elif isinstance(case.body, str):
-        case.body = here(case.body)
+        case.body = here(case.body, seed)
         if case.media_type != "application/trickle-ice-sdpfrag" and seed & 1:
             case.body = OFFER
     elif isinstance(case.body, bytes):
-        case.body = here(case.body.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+        case.body = here(case.body.decode("utf-8", "surrogateescape"), seed).encode("utf-8", "surrogateescape")
 
 
 def fit(value, seed, key=None):
@@ -70,7 +70,7 @@ def fit(value, seed, key=None):
         return OFFER
     if key in IN_BASE64:
         return in_base64(value, seed)
-    return here(value)
+    return here(value, seed)
 
 
 def in_base64(value, seed):
@@ -80,17 +80,13 @@ def in_base64(value, seed):
         text = base64.b64decode(value, validate=True).decode()
     except ValueError:
         return value
-    return base64.b64encode(here(text).encode()).decode()
+    return base64.b64encode(here(text, seed).encode()).decode()
 
 
-def here(text):
-    return ELSEWHERE.sub("127.0.0.1", CAMERA.sub(camera, text))
-
-
-def camera(match):
-    """The demo camera, or every fourth time a program, which nobody may have run."""
-    seed = zlib.crc32(match.group().encode("utf-8", "surrogateescape"))
-    return PROGRAMS[seed // 4 % len(PROGRAMS)] if seed % 4 == 0 else "demo:"
+def here(text, seed):
+    """The text with the demo camera for each other one; in every fourth request a program, which nobody may run."""
+    instead = PROGRAMS[seed // 32 % len(PROGRAMS)] if seed & 24 == 0 else "demo:"
+    return ELSEWHERE.sub("127.0.0.1", CAMERA.sub(lambda _: instead, text))
 
 
 def new_session():

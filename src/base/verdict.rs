@@ -127,6 +127,16 @@ verdicts! {
     Internal, "internal", Server, Internal,
         "Report it with the lines of the log around it.";
 
+    /// The program that this camera needs is not on this machine.
+    ProgramMissing, "program-missing", Server, Unavailable,
+        "Install it, such as ffmpeg, or write its whole path in the configuration (ffmpeg.bin).";
+    /// The program that should bring the camera's media has ended.
+    ProgramFailed, "program-failed", Server, Unavailable,
+        "Read the evidence, and run the command by hand; it is started again by itself.";
+    /// The program that should bring the camera's media brings none.
+    ProgramSilent, "program-silent", Server, DeadlineExceeded,
+        "Check what it reads, and run the command by hand; it is started again by itself.";
+
     /// The name of the camera's host cannot be found.
     UnknownHost, "unknown-host", Name, Unavailable,
         "Check the host name in the URL, or write the camera's IP address.";
@@ -205,7 +215,7 @@ verdicts! {
         "Switch the video of this stream on in the camera, or use another stream of it.";
     /// The camera's video has a codec that browsers cannot play by WebRTC.
     UnsupportedVideo, "unsupported-video", Media, NotAcceptable,
-        "Set the camera's video to H.264, or use its second stream.";
+        "Set the camera's video to H.264, use its second stream, or configure ffmpeg:…#video=h264.";
     /// The camera's sound has a codec that browsers cannot play by WebRTC.
     UnsupportedAudio, "unsupported-audio", Media, NotAcceptable,
         "Set the camera's sound to AAC-LC, G.711 (PCMU or PCMA) or Opus, with one or two channels.";

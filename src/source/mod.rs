@@ -4,6 +4,7 @@
 
 pub mod confinement;
 pub mod pattern;
+pub mod program;
 pub mod rtsp;
 pub mod supervise;
 
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// Every kind of source.
-pub const KINDS: &[SourceKind] = &[rtsp::KIND, pattern::KIND];
+pub const KINDS: &[SourceKind] = &[rtsp::KIND, pattern::KIND, program::KIND];
 
 /// A kind of source: which URLs it opens, and how.
 #[derive(Debug)]
@@ -72,11 +73,16 @@ pub fn open(url: &SourceUrl) -> Opened {
 pub fn open_confined(url: &SourceUrl, confinement: &Confinement) -> Opened {
     let (kind, scheme) = (kind_of(url)?, url.scheme());
     if kind.only_configured.contains(&scheme) && !confinement.trusts(url) {
+        let what = if url.host().is_empty() {
+            format!("{scheme}:")
+        } else {
+            format!("camera {url}: {scheme}://")
+        };
         return Err(Error::new(
             Verdict::NotAllowed,
             format!(
-                "camera {url}: {scheme}:// is opened only for cameras of the configuration file; give \
-                 it a name there, or use the camera's rtsp:// address"
+                "{what} is opened only for cameras of the configuration file; give it a name there, or \
+                 use the camera's rtsp:// address"
             ),
         ));
     }

@@ -1,5 +1,7 @@
 //! [`Setup`]: what a camera shall be.
 
+use std::path::PathBuf;
+
 use super::{
     Camera,
     clips::{BFrames, FPS, Picture, Size, Sound},
@@ -210,6 +212,14 @@ impl Setup {
         let arguments = self.arguments().await;
         let login = self.login.map(|login| (login.user, login.password));
         Camera::switched_on(arguments, login).await
+    }
+
+    /// What the camera shows, as a file.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn clip(&self) -> PathBuf {
+        self.picture.file().await
     }
 
     /// As `camera.py` takes them.

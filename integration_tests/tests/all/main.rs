@@ -22,6 +22,7 @@ mod page;
 mod player_pages;
 mod power;
 mod probe;
+mod programs;
 mod python_client;
 mod rtsp_to_web;
 mod signaling;

@@ -57,7 +57,7 @@ pub(super) enum Incoming {
     /// The answer to a request of ours.
     Response(Response, Bytes),
     /// A request of the camera.
-    Request(Request),
+    Request(Request, Bytes),
 }
 
 /// Why a connection is of no more use.
@@ -211,7 +211,7 @@ impl Connection {
         self.understand();
         Ok(match message {
             Message::Response(response) => Some(Incoming::Response(response, body)),
-            Message::Request(request) => Some(Incoming::Request(request)),
+            Message::Request(request) => Some(Incoming::Request(request, body)),
             // Packets never have a head.
             Message::Data(_) => None,
         })
@@ -374,7 +374,7 @@ mod tests {
                     Ok(Incoming::Response(r, body)) => {
                         seen.push(format!("{} {}", r.status_code.as_u16(), body.len()));
                     }
-                    Ok(Incoming::Request(r)) => seen.push(r.method.to_string()),
+                    Ok(Incoming::Request(r, _)) => seen.push(r.method.to_string()),
                     Err(fault) => return (seen, fault),
                 }
             }

@@ -20,6 +20,7 @@ pub mod inspect;
 mod mutations;
 mod packet;
 mod play;
+pub(super) mod record;
 mod redirect;
 #[cfg(test)]
 mod rehearsal;

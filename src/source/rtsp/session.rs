@@ -209,7 +209,7 @@ impl Session {
             match incoming {
                 Incoming::Data { channel, packet } => return Ok(Interleaved { channel, packet }),
                 Incoming::Response(response, _) => self.kept_alive(&response)?,
-                Incoming::Request(request) => self.reply(&request).await?,
+                Incoming::Request(request, _) => self.reply(&request).await?,
             }
         }
     }
@@ -317,7 +317,7 @@ impl Session {
                         self.early.push_back(Interleaved { channel, packet });
                     }
                 }
-                Incoming::Request(request) => self.reply(&request).await?,
+                Incoming::Request(request, _) => self.reply(&request).await?,
                 Incoming::Response(response, body) => {
                     // Some cameras leave the number out; an older one answers a keep-alive.
                     if number_of(&response.headers).is_none_or(|answered| answered >= number) {

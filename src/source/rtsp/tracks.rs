@@ -19,6 +19,10 @@ use crate::{
 /// Tracks looked at; no camera has more than a handful.
 const SECTIONS_MAX: usize = 16;
 
+/// What else helps against video that browsers do not play.
+const CONVERT: &str =
+    ", or let ffmpeg convert it: write ffmpeg:rtsp://…#video=h264 in the configuration file";
+
 /// The tracks to set up, in the camera's order: at most one of each kind.
 #[derive(Debug, Default)]
 pub(super) struct Chosen {
@@ -257,7 +261,7 @@ impl Coding {
         let sentence = match (kind, name.as_str()) {
             (Kind::Video, _) => format!(
                 "the camera's video is {name}, which browsers cannot play by WebRTC: set it to \
-                 H264 in the camera, or use another stream of it"
+                 H264 in the camera, or use another stream of it{CONVERT}"
             ),
             (Kind::Audio, _) => format!(
                 "the camera's audio is {}, which browsers cannot play by WebRTC: set it to \

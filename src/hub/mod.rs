@@ -6,6 +6,8 @@
 
 pub mod conversion;
 mod gop;
+mod speech;
+mod subscription;
 mod tracks;
 
 use std::{
@@ -21,11 +23,13 @@ use tokio::{
     time::Instant,
 };
 
-use self::gop::Gop;
 pub use self::{
     conversion::{Conversion, Sound},
+    speech::{Heard, Listener, Speaker, Speech, Turn, Wanted},
+    subscription::{Next, Subscription},
     tracks::{Converted, LeftOut, Tracks},
 };
+use self::{gop::Gop, speech::Floor};
 use crate::{
     base::{Diagnosis, Error, Verdict},
     media::{Frame, Kind},
@@ -72,6 +76,7 @@ pub fn hub() -> (Publisher, Hub) {
         gop: Mutex::default(),
         viewers: AtomicUsize::new(0),
         demand: watch::Sender::new(0),
+        floor: Floor::default(),
     });
     let hub = Hub {
         frames: frames.downgrade(),
@@ -111,6 +116,7 @@ struct Shared {
     viewers: AtomicUsize,
     /// How many need sound that is converted.
     demand: watch::Sender<usize>,
+    floor: Floor,
 }
 
 impl Shared {
@@ -435,41 +441,9 @@ fn closed_meanwhile() -> Error {
     Error::new(Verdict::CameraClosed, "the camera was closed meanwhile")
 }
 
-/// What [`Subscription::next`] gives.
-#[derive(Debug, Clone)]
-pub enum Next {
-    /// The next frame.
-    Frame(Arc<Frame>),
-    /// This many frames were overwritten before they were read.
-    Behind(u64),
-    /// The source is gone for good.
-    Ended,
-}
-
-/// One reader's place in the ring.
-#[derive(Debug)]
-pub struct Subscription {
-    frames: broadcast::Receiver<Arc<Frame>>,
-}
-
 /// One viewer of a [`Hub`].
 #[derive(Debug)]
 pub struct Watching(Arc<Shared>);
-
-impl Subscription {
-    /// The next frame, or what happened instead. Cancelling it loses nothing.
-    pub async fn next(&mut self) -> Next {
-        match self.frames.recv().await {
-            Ok(frame) => Next::Frame(frame),
-            Err(broadcast::error::RecvError::Lagged(frames)) => {
-                // What is left in the ring is nearly lost too: on with what is live.
-                self.frames = self.frames.resubscribe();
-                Next::Behind(frames)
-            }
-            Err(broadcast::error::RecvError::Closed) => Next::Ended,
-        }
-    }
-}
 
 impl Drop for Watching {
     fn drop(&mut self) {

@@ -8,6 +8,7 @@ mod encoding;
 pub mod go2rtc;
 pub mod rtsp_to_web;
 pub mod rtsp_to_webrtc;
+mod speech;
 pub mod whep;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
@@ -218,11 +219,13 @@ async fn tracks_of(lease: &Lease, camera: &Camera) -> Result<Arc<Tracks>, Error>
 
 async fn answer(context: Context, offer: Offer) -> Result<Answer, Error> {
     let parsed = webrtc::Offer::parse(&offer.sdp)?;
+    let begun = Instant::now();
     let Target { name, camera } = offer.target;
     let lease = context.directory.lease(&camera.url)?;
     let hub = lease.hub().clone();
     let tracks = tracks_of(&lease, &camera).await?;
-    let plan = negotiate::negotiate(&tracks, &parsed)?;
+    let mut plan = negotiate::negotiate(&tracks, &parsed)?;
+    let speaker = speech::arrange(&hub, &camera, &parsed, &mut plan, begun).await;
     let is_converted = |sending: &Sending| tracks.is_converted(sending.track.id);
     let conversion = plan.sendings().any(is_converted).then(|| hub.convert());
     let stop = context.tasks.stop().child_token();
@@ -237,6 +240,7 @@ async fn answer(context: Context, offer: Offer) -> Result<Answer, Error> {
         offer: &parsed,
         plan: &plan,
         hub: &hub,
+        speaker,
         client: offer.client,
         host: offer.host.as_deref(),
     };

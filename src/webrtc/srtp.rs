@@ -1,5 +1,6 @@
 //! SRTP ([RFC 3711], [RFC 7714]): [`Sealer`] for the packets that we send, sealed where they lie;
-//! [`Control`] for RTCP in both directions, which is rare enough for the family's own context.
+//! [`Control`] for RTCP in both directions and the speech of viewers, which are rare enough for the family's
+//! own context.
 //!
 //! [RFC 3711]: https://datatracker.ietf.org/doc/html/rfc3711
 //! [RFC 7714]: https://datatracker.ietf.org/doc/html/rfc7714
@@ -13,7 +14,7 @@ use rtc_crypto::{
 };
 use rtc_srtp::{
     context::Context,
-    option::{srtcp_replay_protection, srtp_no_replay_protection},
+    option::{srtcp_replay_protection, srtp_replay_protection},
     protection_profile::ProtectionProfile,
 };
 
@@ -23,7 +24,7 @@ use crate::base::{Error, ErrorKind};
 const KEY: usize = 16;
 /// Packets of streams never heard of that are tried to open; a browser has a handful of streams.
 const STRANGERS_MAX: usize = 256;
-/// Packets that RTCP may come late by.
+/// Packets that RTP and RTCP may come late by.
 const REPLAY_WINDOW: usize = 64;
 
 /// A protection profile that we speak ([RFC 5764 §4.1.2], [RFC 7714 §14.2]).
@@ -76,7 +77,7 @@ impl Profile {
 pub struct Keys {
     /// For the media that we send.
     pub sealer: Sealer,
-    /// For RTCP both ways.
+    /// For RTCP both ways, and media that comes in.
     pub control: Control,
 }
 
@@ -104,7 +105,7 @@ impl Keys {
                 key,
                 salt,
                 profile.family(),
-                Some(srtp_no_replay_protection()),
+                Some(srtp_replay_protection(REPLAY_WINDOW)),
                 Some(srtcp_replay_protection(REPLAY_WINDOW)),
                 crypto,
             );
@@ -263,7 +264,8 @@ fn derive(
     Ok(())
 }
 
-/// Protects RTCP one way, and checks and opens it the other way, with a window against replays.
+/// Protects RTCP one way, and checks and opens it the other way, and media likewise, with a window against
+/// replays.
 pub struct Control {
     outgoing: Context,
     incoming: Context,
@@ -289,7 +291,23 @@ impl Control {
     /// A compound packet that came in; none when it is forged, broken or a replay.
     #[must_use]
     pub fn open(&mut self, packet: &[u8]) -> Option<BytesMut> {
-        let ssrc = u32::from_be_bytes(*packet.get(4..)?.first_chunk()?);
+        self.open_by(packet, 4, |context| context.decrypt_rtcp(packet).ok())
+    }
+
+    /// A packet of media that came in, likewise.
+    #[must_use]
+    pub fn open_media(&mut self, packet: &[u8]) -> Option<BytesMut> {
+        self.open_by(packet, 8, |context| context.decrypt_rtp(packet).ok())
+    }
+
+    /// Opens a packet whose SSRC is at `place`.
+    fn open_by(
+        &mut self,
+        packet: &[u8],
+        place: usize,
+        open: impl FnOnce(&mut Context) -> Option<BytesMut>,
+    ) -> Option<BytesMut> {
+        let ssrc = u32::from_be_bytes(*packet.get(place..)?.first_chunk()?);
         let is_known = self.known.contains(&ssrc);
         if !is_known {
             if self.strangers >= STRANGERS_MAX {
@@ -297,7 +315,7 @@ impl Control {
             }
             self.strangers += 1;
         }
-        let opened = self.incoming.decrypt_rtcp(packet).ok()?;
+        let opened = open(&mut self.incoming)?;
         if !is_known {
             self.known.push(ssrc);
         }

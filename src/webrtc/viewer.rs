@@ -6,12 +6,14 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 
 use crate::{
+    hub::Heard,
     media::{Codec, Kind},
     webrtc::{
         answer::STREAM,
         arena::Arena,
         channel::Channels,
         dtls::{self, Dtls},
+        ear::Ear,
         estimate::Estimate,
         extension::Stamps,
         feedback::{self, Feedback, Reception},
@@ -72,6 +74,7 @@ pub struct Viewer {
     keys: Option<Keys>,
     channels: Option<Channels>,
     lanes: Vec<Lane>,
+    ear: Option<Ear>,
     /// Addresses that ICE has validated and that lead to this viewer.
     paths: Vec<Path>,
     selected: Option<Path>,
@@ -107,6 +110,7 @@ impl Viewer {
             keys: None,
             channels,
             lanes,
+            ear: None,
             paths: Vec::new(),
             selected: None,
             stamps: Stamps::default(),
@@ -122,6 +126,13 @@ impl Viewer {
             status: Status::default(),
             told,
         }
+    }
+
+    /// The same viewer, who may speak.
+    #[must_use]
+    pub fn heard_by(mut self, ear: Option<Ear>) -> Self {
+        self.ear = ear;
+        self
     }
 
     /// Whether and why it is over.
@@ -167,8 +178,9 @@ impl Viewer {
                     return None;
                 }
             }
-        } else if is_rtcp(datagram)
-            && let Some(keys) = &mut self.keys
+        } else if !feedback::is_rtcp(datagram) {
+            self.listen(step.now, datagram);
+        } else if let Some(keys) = &mut self.keys
             && let Some(compound) = keys.control.open(datagram)
         {
             for feedback in feedback::read(compound) {
@@ -177,6 +189,15 @@ impl Viewer {
         }
         self.pump(step);
         None
+    }
+
+    /// Takes media: what somebody says who may.
+    fn listen(&mut self, now: Instant, datagram: &[u8]) {
+        if let (Some(ear), Some(keys)) = (&mut self.ear, &mut self.keys)
+            && let Some(packet) = keys.control.open_media(datagram)
+        {
+            ear.take(now, &packet.freeze());
+        }
     }
 
     /// Whether `path` is validated; it is remembered then, if need be instead of the oldest one.
@@ -568,6 +589,10 @@ impl Viewer {
             self.resent_now = 0;
             self.status.is_silent = self.ice.unanswered(step.now) >= SILENT;
             self.status.is_slow = self.slow.is_some_and(|slow| slow + SLOW_FOR > step.now);
+            self.status.speech = self
+                .ear
+                .as_ref()
+                .map_or_else(Heard::default, |ear| ear.heard(step.now));
             self.publish();
         }
         if self.status.state == State::Connected {
@@ -583,9 +608,4 @@ impl Viewer {
             sent.fold((0, 0), |(p, b), (packets, bytes)| (p + packets, b + bytes));
         self.told.send_replace(self.status);
     }
-}
-
-/// RFC 5761 §4: payload types of RTP with the marker bit that would be taken for RTCP are not used.
-fn is_rtcp(datagram: &[u8]) -> bool {
-    matches!(datagram.get(1), Some(192..=223))
 }

@@ -1,0 +1,317 @@
+//! The back channel: speech to a camera, as the ONVIF Streaming Specification §5.3 has it, over a session of its
+//! own beside the one that plays.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
+
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    End, Rtsp, TEARDOWN_LIMIT, diagnose,
+    dial::Ends,
+    redirect::{self, Redirect},
+    session::{Described, Failure, Session},
+    transport::{Route, Transport},
+};
+use crate::{
+    base::{Diagnosis, Error, Note, SourceUrl, Verdict},
+    hub::Turn,
+    media::{
+        audio::{Interpreter, SpeechFormat, SpeechPacket},
+        sdp::Description,
+    },
+};
+
+/// What ONVIF cameras call sound towards them (ONVIF Streaming Specification §5.3.1).
+pub(super) const FEATURE: &str = "www.onvif.org/ver20/backchannel";
+/// From the call to the description: a viewer waits for the answer to its offer.
+const ASK_LIMIT: Duration = Duration::from_secs(3);
+/// From the call to PLAY: somebody speaks already.
+const OPEN_LIMIT: Duration = Duration::from_secs(5);
+/// For which a camera may take nothing.
+const SEND_LIMIT: Duration = Duration::from_secs(2);
+
+/// A back channel as a camera describes it.
+#[derive(Debug)]
+struct BackChannel {
+    format: SpeechFormat,
+    payload_type: u8,
+    control: String,
+    /// What `control` is relative to, and what PLAY is about.
+    base: String,
+    aggregate: String,
+}
+
+impl BackChannel {
+    /// The one that `described` has.
+    fn find(described: &Described) -> Result<Self, Note> {
+        let description = Description::parse(&described.sdp);
+        let sections = || {
+            let sections = description.media.iter();
+            sections.filter(|s| s.media == "audio" && s.attributes.has("sendonly"))
+        };
+        let Some(first) = sections().next() else {
+            return Err(Note::new(
+                Verdict::NoBackChannel,
+                "it has no back channel; switch its sound output (speaker) on, if it has one",
+            ));
+        };
+        let found = sections().find_map(|section| Some((section, SpeechFormat::read(section)?)));
+        let Some((section, (format, payload_type))) = found else {
+            let maps: Vec<_> = first.attributes.all("rtpmap").collect();
+            return Err(Note {
+                diagnosis: Diagnosis::seen(Verdict::UnsupportedSpeech, &maps.join(", ")),
+                sentence: "its back channel takes no G.711; set its sound output to PCMU or PCMA"
+                    .to_owned(),
+            });
+        };
+        let control = |attribute: Option<&str>| attribute.unwrap_or_default().to_owned();
+        Ok(Self {
+            format,
+            payload_type,
+            control: control(section.attributes.get("control")),
+            base: described.base.clone(),
+            aggregate: control(description.session.get("control")),
+        })
+    }
+}
+
+impl Rtsp {
+    /// Asks the camera, by a connection for this alone, what it takes as speech.
+    pub(super) async fn ask_for_back_channel(&self) -> Result<SpeechFormat, Note> {
+        let asked = self.call(Instant::now() + ASK_LIMIT).await;
+        asked
+            .map(|called| called.channel.format)
+            .map_err(|error| Note {
+                diagnosis: error.diagnosis().clone(),
+                sentence: format!("you cannot be heard: {error}"),
+            })
+    }
+
+    /// Opens the back channel and sends what `turn` gives.
+    pub(super) async fn pass_on(
+        &self,
+        turn: &mut Turn,
+        stop: &CancellationToken,
+    ) -> Result<(), Error> {
+        let mut called = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(()),
+            called = self.call(Instant::now() + OPEN_LIMIT) => called?,
+        };
+        let end = tokio::select! {
+            biased;
+            () = stop.cancelled() => Ok(()),
+            end = called.speak(turn) => end.map_err(|error| failed(&error)),
+        };
+        if timeout(TEARDOWN_LIMIT, called.session.teardown())
+            .await
+            .is_err()
+        {
+            tracing::debug!("camera did not confirm the end of the back channel");
+        }
+        end
+    }
+
+    /// Connects and describes, wherever the camera sends us, before `end`.
+    async fn call(&self, end: Instant) -> Result<Called, Error> {
+        if self.url.option("backchannel") == Some("0") {
+            return Err(Error::new(
+                Verdict::NoBackChannel,
+                format!(
+                    "camera {}: its back channel is switched off by #backchannel=0 in its URL",
+                    self.url
+                ),
+            ));
+        }
+        // What is known of the connection that plays is not to be touched.
+        let mut url = self.url.clone();
+        for _ in 0..=redirect::HOPS_MAX {
+            let mut camera = Self::new(&url, &self.confinement)?;
+            camera.transport = Transport::Tcp;
+            let connected = camera.connect(end).await;
+            let (mut session, ends) = connected.map_err(|error| failed(&error))?;
+            session.require(FEATURE);
+            let described = match timeout_at(end, session.describe()).await {
+                Err(_) => {
+                    let silent = diagnose::silent(&url, "DESCRIBE", ASK_LIMIT);
+                    return Err(failed(&silent));
+                }
+                Ok(Ok(described)) => described,
+                Ok(Err(Failure::Moved(location))) => {
+                    url = redirect::follow(&url, &location)?;
+                    continue;
+                }
+                Ok(Err(failure)) => return Err(refused(&camera, failure)),
+            };
+            let channel = BackChannel::find(&described).map_err(|note| {
+                Error::from(Note {
+                    sentence: format!("camera {url}: {}", note.sentence),
+                    ..note
+                })
+            })?;
+            return Ok(Called {
+                camera,
+                session,
+                ends,
+                channel,
+                end,
+            });
+        }
+        let what = format!("more than {} times", redirect::HOPS_MAX);
+        Err(failed(&diagnose::astray(&self.url, &what)))
+    }
+}
+
+/// A camera that has described its back channel.
+struct Called {
+    camera: Rtsp,
+    session: Session,
+    ends: Ends,
+    channel: BackChannel,
+    /// By when it must be open.
+    end: Instant,
+}
+
+impl Called {
+    /// Opens the back channel and sends what `turn` gives, until that ends.
+    async fn speak(&mut self, turn: &mut Turn) -> Result<(), Error> {
+        let Self {
+            camera,
+            session,
+            ends,
+            channel,
+            end,
+        } = self;
+        let (base, aggregate) = (&channel.base, &channel.aggregate);
+        let controls = [channel.control.as_str()];
+        let opened = camera.set_up(session, *ends, *end, base, aggregate, &controls);
+        let (routes, _) = opened.await.map_err(|end| error_of(&camera.url, end))?;
+        let Some(Route::Channels(rtp, _)) = routes.first() else {
+            return Ok(());
+        };
+        tracing::info!(format = %channel.format, "back channel open");
+        turn.begin();
+        let mut stream = Stream::new(channel.format, channel.payload_type);
+        loop {
+            tokio::select! {
+                biased;
+                said = turn.next() => {
+                    let Some(said) = said else { return Ok(()) };
+                    for packet in stream.packets(&said) {
+                        let sent = timeout(SEND_LIMIT, session.send_packet(*rtp, &packet)).await;
+                        let sent = sent.unwrap_or_else(|_| {
+                            Err(Failure::Answer("it takes no more speech"))
+                        });
+                        sent.map_err(|e| error_of(&camera.url, camera.end("media", e, Duration::ZERO)))?;
+                    }
+                }
+                // Keeps the session alive. What a camera plays here, nobody has asked for.
+                came = session.next() => {
+                    came.map_err(|e| error_of(&camera.url, camera.end("media", e, Duration::ZERO)))?;
+                }
+            }
+        }
+    }
+}
+
+/// The RTP stream of one turn.
+struct Stream {
+    interpreter: Interpreter,
+    format: SpeechFormat,
+    payload_type: u8,
+    sequence: u16,
+    timestamp: u32,
+    ssrc: u32,
+}
+
+impl Stream {
+    fn new(format: SpeechFormat, payload_type: u8) -> Self {
+        Self {
+            interpreter: Interpreter::new(format),
+            format,
+            payload_type,
+            sequence: rand::random(),
+            timestamp: rand::random(),
+            ssrc: rand::random(),
+        }
+    }
+
+    /// The packets for what somebody has said.
+    fn packets(&mut self, said: &SpeechPacket) -> Vec<Vec<u8>> {
+        let mut packets = Vec::with_capacity(1);
+        let Self {
+            interpreter,
+            payload_type,
+            sequence,
+            timestamp,
+            ssrc,
+            ..
+        } = self;
+        // What browsers send meets a decoder that is not ours.
+        let interpreted = catch_unwind(AssertUnwindSafe(|| {
+            interpreter.push(said, |spoken| {
+                let marker = if spoken.begins { 0x80 } else { 0 };
+                let mut packet = Vec::with_capacity(12 + spoken.samples.len());
+                packet.extend_from_slice(&[0x80, marker | *payload_type]);
+                packet.extend_from_slice(&sequence.to_be_bytes());
+                let time = timestamp.wrapping_add(spoken.time);
+                packet.extend_from_slice(&time.to_be_bytes());
+                packet.extend_from_slice(&ssrc.to_be_bytes());
+                packet.extend_from_slice(spoken.samples);
+                *sequence = sequence.wrapping_add(1);
+                packets.push(packet);
+            });
+        }));
+        if interpreted.is_err() {
+            tracing::error!("a packet of speech broke its conversion off");
+            *self = Self::new(self.format, self.payload_type);
+        }
+        packets
+    }
+}
+
+/// The camera answered DESCRIBE with an error: most do that to say that they have no back channel, with 551 if
+/// they go by the standard.
+fn refused(camera: &Rtsp, failure: Failure) -> Error {
+    let Failure::Status(status, _) = failure else {
+        let end = camera.end("DESCRIBE", failure, Duration::ZERO);
+        return error_of(&camera.url, end);
+    };
+    let error = error_of(&camera.url, camera.end("DESCRIBE", failure, Duration::ZERO));
+    if matches!(status, 401 | 403 | 408 | 453 | 454 | 503) {
+        return error;
+    }
+    let what = format!(
+        "camera {}: it has no ONVIF back channel ({status})",
+        camera.url
+    );
+    let evidence = error.diagnosis().evidence().unwrap_or_default();
+    Error::new(Verdict::NoBackChannel, what).with_evidence(evidence)
+}
+
+/// What is wrong, in words about the back channel.
+fn error_of(url: &SourceUrl, end: End) -> Error {
+    match end {
+        End::Failed(error) | End::Unsuited(error) => failed(&error),
+        End::Moved(Redirect { .. }) => {
+            failed(&diagnose::astray(url, "while its back channel is opened"))
+        }
+    }
+}
+
+fn failed(error: &Error) -> Error {
+    let verdict = match error.verdict() {
+        own
+        @ (Verdict::NoBackChannel | Verdict::UnsupportedSpeech | Verdict::BackChannelFailed) => own,
+        _ => Verdict::BackChannelFailed,
+    };
+    let evidence = error.diagnosis().evidence();
+    let evidence = evidence.unwrap_or_else(|| error.verdict().code());
+    Error::new(verdict, format!("the back channel: {error}"))
+        .with_evidence(evidence)
+        .with_source(error.clone())
+}

@@ -124,6 +124,16 @@ mod tests {
     }
 
     #[test]
+    fn who_speaks_and_is_not_heard_is_told_so() {
+        let (_out, hub) = crate::hub::hub();
+        let told = |speech| unheard(&hub, speech).map(|diagnosis| diagnosis.verdict);
+        assert_eq!(told(Heard::Passed), None);
+        assert_eq!(told(Heard::Busy), Some(Verdict::SpeakerBusy));
+        // Nothing is known of a camera that has not been asked.
+        assert_eq!(told(Heard::Deaf), None);
+    }
+
+    #[test]
     fn the_worst_is_told() {
         let status = Status {
             state: State::Connected,

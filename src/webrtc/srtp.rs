@@ -362,6 +362,47 @@ mod tests {
     }
 
     #[test]
+    fn media_is_opened_once_however_it_is_swapped_and_forged_packets_never() {
+        let provider = rtc_crypto::default_provider().unwrap();
+        for profile in [Profile::Gcm, Profile::Cm] {
+            let material: Vec<u8> = (0..profile.material())
+                .map(|byte| byte.to_le_bytes()[0])
+                .collect();
+            let mut server = Keys::server(profile, &material, provider.crypto()).unwrap();
+            let (key, salt) = (&material[..KEY], &material[2 * KEY..][..profile.salt()]);
+            let mut browser = Sealer::new(profile, key, salt, provider.crypto()).unwrap();
+            let mut sealed = |index: u64| {
+                let mut packet = vec![0x80, 111];
+                packet.extend_from_slice(&index.to_be_bytes()[6..]);
+                packet.extend_from_slice(&[0, 0, 0, 9, 0, 0, 0, 7]);
+                packet.extend_from_slice(&[5; 40]);
+                let clear = packet.clone();
+                packet.resize(packet.len() + profile.tag(), 0);
+                assert!(browser.seal(&mut packet, 12, 7, index));
+                (packet, clear)
+            };
+            for index in [0xfffc_u64, 0xfffe, 0xfffd, 0xffff, 0x1_0001, 0x1_0000] {
+                let (packet, clear) = sealed(index);
+                let mut forged = packet.clone();
+                forged[20] ^= 1;
+                assert_eq!(server.control.open_media(&forged), None);
+                assert_eq!(
+                    server.control.open_media(&packet).as_deref(),
+                    Some(&clear[..]),
+                    "{profile:?} {index:x}"
+                );
+                assert_eq!(server.control.open_media(&packet), None);
+            }
+            for length in 0..30 {
+                assert_eq!(
+                    server.control.open_media(&sealed(0x1_0005).0[..length]),
+                    None
+                );
+            }
+        }
+    }
+
+    #[test]
     fn control_packets_are_opened_once_and_forged_ones_never() {
         let provider = rtc_crypto::default_provider().unwrap();
         let material: Vec<u8> = (0..56).collect();

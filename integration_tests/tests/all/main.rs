@@ -25,6 +25,7 @@ mod python_client;
 mod rtsp_to_web;
 mod signaling;
 mod sound;
+mod speech;
 mod stills;
 mod verdicts;
 mod whep;

@@ -315,3 +315,204 @@ fn failed(error: &Error) -> Error {
         .with_evidence(evidence)
         .with_source(error.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+    use crate::{
+        hub::{Heard, Speaker, Speech, Wanted, hub},
+        media::{
+            Codec,
+            audio::{Law, SpeechPacket},
+        },
+        source::Confinement,
+    };
+
+    /// The example of the ONVIF Streaming Specification, with the back channel on a path of its own.
+    const SDP: &str = "v=0\r\nm=video 0 RTP/AVP 26\r\na=control:video\r\na=recvonly\r\n\
+        m=audio 0 RTP/AVP 0\r\na=control:audio\r\na=recvonly\r\n\
+        m=audio 0 RTP/AVP 8\r\na=control:audioback\r\na=rtpmap:8 PCMA/8000\r\na=sendonly\r\n";
+
+    fn found(sdp: &str) -> Result<(SpeechFormat, u8, String), Verdict> {
+        let described = Described {
+            sdp: sdp.to_owned(),
+            base: "rtsp://h/live".to_owned(),
+        };
+        let found = BackChannel::find(&described);
+        found
+            .map(|channel| (channel.format, channel.payload_type, channel.control))
+            .map_err(|note| note.diagnosis.verdict)
+    }
+
+    #[test]
+    fn the_back_channel_is_the_sound_that_clients_send() {
+        let pcma = SpeechFormat {
+            law: Law::Alaw,
+            rate: 8_000,
+        };
+        assert_eq!(found(SDP), Ok((pcma, 8, "audioback".to_owned())));
+        assert_eq!(
+            found(&SDP.replace("sendonly", "recvonly")),
+            Err(Verdict::NoBackChannel)
+        );
+        assert_eq!(
+            found(&SDP.replace("PCMA/8000", "G726-32/8000")),
+            Err(Verdict::UnsupportedSpeech)
+        );
+    }
+
+    /// What a camera has got: requests as text, and interleaved packets.
+    #[derive(Debug, Default)]
+    struct Got {
+        requests: Vec<String>,
+        packets: Vec<(u8, Vec<u8>)>,
+    }
+
+    /// Answers one connection until it is closed; DESCRIBE with `status`.
+    async fn act(mut stream: TcpStream, status: &str) -> Got {
+        let (mut got, mut text) = (Got::default(), String::new());
+        while let Ok(byte) = stream.read_u8().await {
+            if byte == b'$' && text.is_empty() {
+                let channel = stream.read_u8().await.unwrap();
+                let length = stream.read_u16().await.unwrap();
+                let mut packet = vec![0; length.into()];
+                stream.read_exact(&mut packet).await.unwrap();
+                got.packets.push((channel, packet));
+                continue;
+            }
+            text.push(byte.into());
+            if !text.ends_with("\r\n\r\n") {
+                continue;
+            }
+            let request = std::mem::take(&mut text);
+            let line = |name: &str| request.lines().find(|line| line.starts_with(name));
+            let (mut answered, mut more, mut body) = ("200 OK", String::new(), "");
+            match request.split(' ').next() {
+                Some("DESCRIBE") => {
+                    (answered, body) = (status, SDP);
+                    more.push_str("Content-Type: application/sdp\r\n");
+                }
+                Some("SETUP") => {
+                    more.push_str(
+                        "Session: 7\r\nTransport: RTP/AVP/TCP;unicast;interleaved=4-5\r\n",
+                    );
+                }
+                _ => {}
+            }
+            let answer = format!(
+                "RTSP/1.0 {answered}\r\n{}\r\n{more}Content-Length: {}\r\n\r\n{body}",
+                line("CSeq").unwrap(),
+                body.len()
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            got.requests.push(request);
+        }
+        got
+    }
+
+    async fn camera(option: &str) -> (TcpListener, Rtsp) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let url = SourceUrl::parse(&format!("rtsp://127.0.0.1:{port}/live{option}")).unwrap();
+        let camera = Rtsp::new(&url, &Confinement::default()).unwrap();
+        (listener, camera)
+    }
+
+    fn say(speaker: &mut Speaker, number: u16) -> Heard {
+        speaker.speak(Speech {
+            packet: SpeechPacket {
+                codec: Codec::Pcma,
+                sequence: number,
+                timestamp: u32::from(number) * 160,
+                payload: vec![number.to_le_bytes()[0]; 160].into(),
+            },
+            is_silent: false,
+        })
+    }
+
+    #[tokio::test]
+    async fn speech_goes_where_the_camera_wants_it_in_a_session_of_its_own() {
+        let (listener, camera) = camera("#transport=udp").await;
+        let (out, hub) = hub();
+        let mut speaker = hub.speaker();
+        let stop = CancellationToken::new();
+        say(&mut speaker, 0);
+        let Wanted::Turn(mut turn) = out.listener().next().await else {
+            panic!("nobody has asked")
+        };
+        let talking = async {
+            for number in 1..200 {
+                assert_eq!(say(&mut speaker, number), Heard::Passed);
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            drop(speaker);
+        };
+        let acting = async { act(listener.accept().await.unwrap().0, "200 OK").await };
+        let passing = async {
+            camera.pass_on(&mut turn, &stop).await.unwrap();
+        };
+        let (got, (), ()) = tokio::join!(acting, passing, talking);
+        let methods: Vec<_> = got
+            .requests
+            .iter()
+            .filter_map(|request| request.split(' ').next())
+            .collect();
+        assert_eq!(methods, ["DESCRIBE", "SETUP", "PLAY", "TEARDOWN"]);
+        let require = format!("Require: {FEATURE}\r\n");
+        let requires = got.requests.iter().map(|r| r.contains(&require));
+        assert_eq!(requires.collect::<Vec<_>>(), [true, true, true, false]);
+        assert!(
+            got.requests[1].contains("/live/audioback RTSP"),
+            "{}",
+            got.requests[1]
+        );
+        assert!(got.packets.len() > 100, "{} packets", got.packets.len());
+        let number = |packet: &[u8]| u16::from_be_bytes([packet[2], packet[3]]);
+        let time = |packet: &[u8]| u32::from_be_bytes([packet[4], packet[5], packet[6], packet[7]]);
+        for (place, (channel, packet)) in got.packets.iter().enumerate() {
+            assert_eq!((*channel, packet.len()), (4, 172));
+            let marker = if place == 0 { 0x80 } else { 0 };
+            assert_eq!(packet[..2], [0x80, marker | 8]);
+        }
+        for pair in got.packets.windows(2) {
+            let (one, next) = (&pair[0].1, &pair[1].1);
+            assert_eq!(number(next), number(one).wrapping_add(1));
+            assert_eq!(time(next), time(one).wrapping_add(160));
+            assert_eq!(next[8..12], one[8..12]);
+            assert_eq!(next[12], one[12].wrapping_add(1));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_camera_that_refuses_is_told_from_one_that_has_none() {
+        for (status, verdict) in [
+            ("551 Option not supported", Verdict::NoBackChannel),
+            ("400 Bad Request", Verdict::NoBackChannel),
+            ("403 Forbidden", Verdict::BackChannelFailed),
+            ("453 Not Enough Bandwidth", Verdict::BackChannelFailed),
+        ] {
+            let (listener, camera) = camera("").await;
+            let acting = async { act(listener.accept().await.unwrap().0, status).await };
+            let (asked, got) = tokio::join!(camera.ask_for_back_channel(), acting);
+            let told = asked.unwrap_err();
+            assert_eq!(told.diagnosis.verdict, verdict, "{}", told.sentence);
+            let evidence = told.diagnosis.evidence();
+            assert_eq!(evidence, Some(&*format!("RTSP/1.0 {status}")));
+            assert_eq!(got.requests.len(), 1);
+        }
+        let (listener, camera) = camera("").await;
+        let acting = async { act(listener.accept().await.unwrap().0, "200 OK").await };
+        let (asked, got) = tokio::join!(camera.ask_for_back_channel(), acting);
+        assert_eq!((asked.unwrap().law, got.requests.len()), (Law::Alaw, 1));
+        let (_listener, camera) = super::tests::camera("#backchannel=0").await;
+        let told = camera.ask_for_back_channel().await.unwrap_err();
+        assert_eq!(told.diagnosis.verdict, Verdict::NoBackChannel);
+    }
+}

@@ -172,6 +172,9 @@ class Camera:
         else:
             self.factory = GstRtspServer.RTSPMediaFactory()
         tracks = []
+        # Who speaks takes no other track, of which GStreamer's server would complain now and then, and not
+        # hear anything any more.
+        lenient = "errorignore ignore-notlinked=true convert-to=ok !" if options.back_channel else ""
         for i, clip in enumerate(clips):
             _, payloader, payload_type = CODECS[clip.codec]
             extra = ""
@@ -183,7 +186,7 @@ class Camera:
             mtu = options.mtu if i == 0 else 1400
             tracks.append(
                 f"appsrc name=source{i} is-live=true format=time block=false"
-                f" ! {payloader} name=pay{i} pt={payload_type} mtu={mtu} {extra}"
+                f" ! {lenient} {payloader} name=pay{i} pt={payload_type} mtu={mtu} {extra}"
             )
         self.factory.set_launch(f"( {' '.join(tracks)} )")
         self.factory.set_shared(True)

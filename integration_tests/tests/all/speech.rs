@@ -73,13 +73,14 @@ fn tone(folder: &TempDir) -> PathBuf {
 }
 
 /// Waits until the camera has heard the tone for a second, from now on.
-async fn heard(camera: &Camera, by: &str) {
+async fn heard(server: &Server, camera: &Camera, by: &str) {
     let before = camera.heard().len();
     eventually(&format!("speech {by}"), SOON, || async {
         let heard = camera.heard().split_off(before);
         let is_tone = |heard: &Heard| (heard.hertz - SAID).abs() < 15.0 && heard.loudest > 3_000;
         let good = heard.windows(2).any(|two| two.iter().all(is_tone));
-        good.then_some(()).ok_or_else(|| format!("{heard:?}"))
+        good.then_some(())
+            .ok_or_else(|| format!("{heard:?}; log:\n{}", server.log()))
     })
     .await;
 }
@@ -145,7 +146,7 @@ async fn what_is_said_into_a_browser_comes_out_of_the_camera() {
             (sound().speaking_apart(), as_it_is, &apart),
         ] {
             let viewer = watching(&page, &camera, watch).await;
-            heard(&camera, &format!("as {codec} to {law}")).await;
+            heard(&server, &camera, &format!("as {codec} to {law}")).await;
             let report = viewer.report().await;
             assert_eq!(report.directions, directions, "{}", report.summary());
             assert_eq!(report.speech_codec, codec, "{}", report.summary());
@@ -174,12 +175,12 @@ async fn a_microphone_that_is_switched_off_closes_the_back_channel() {
     let browser = Speaking::start().await;
     let page = browser.viewers_of(&server).await;
     let viewer = watching(&page, &camera, Watch::audio_and_video().speaking(None)).await;
-    heard(&camera, "at first").await;
+    heard(&server, &camera, "at first").await;
     viewer.microphone(false).await;
     open_connections(&camera, 1).await;
     viewer.new_frames_within(SOON).await;
     viewer.microphone(true).await;
-    heard(&camera, "again").await;
+    heard(&server, &camera, "again").await;
     assert_eq!(viewer.report().await.frames_are_right(), Ok(()));
     told(&server, &[None]).await;
 }
@@ -196,18 +197,23 @@ async fn a_second_speaker_is_told_to_wait_while_both_watch_on() {
     let page = browser.viewers_of(&server).await;
     let watch = || Watch::audio_and_video().speaking(None);
     let first = watching(&page, &camera, watch()).await;
-    heard(&camera, "by the first").await;
+    heard(&server, &camera, "by the first").await;
     told(&server, &[None]).await;
     let second = watching(&page, &camera, watch()).await;
     told(&server, &[None, Some("speaker-busy")]).await;
-    assert!(server.log().contains("verdict=speaker-busy"));
+    eventually("the log has it", SOON, || async {
+        let log = server.log();
+        let is_told = log.contains("verdict=speaker-busy");
+        is_told.then_some(()).ok_or(log)
+    })
+    .await;
     assert_eq!(camera.open_connections(), 2);
     for viewer in [&first, &second] {
         viewer.new_frames_within(SOON).await;
     }
-    heard(&camera, "by the first still").await;
+    heard(&server, &camera, "by the first still").await;
     first.close().await;
-    heard(&camera, "by the second").await;
+    heard(&server, &camera, "by the second").await;
     told(&server, &[None]).await;
     assert_eq!(second.report().await.frames_are_right(), Ok(()));
 }
@@ -250,6 +256,7 @@ async fn a_camera_that_cannot_be_talked_to_plays_and_the_note_tells_why() {
     let reply = server.offer(&camera.url(), &both_ways()).await;
     let told = notes(&reply);
     assert!(told[0].contains("no ONVIF back channel (551)"), "{told:?}");
+    tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(viewer.report().await.frames_are_right(), Ok(()));
     // It was asked once.
     assert_eq!((camera.connections(), camera.open_connections()), (2, 1));

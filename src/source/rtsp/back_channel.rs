@@ -105,7 +105,7 @@ impl Rtsp {
         let end = tokio::select! {
             biased;
             () = stop.cancelled() => Ok(()),
-            end = called.speak(turn) => end.map_err(|error| failed(&error)),
+            end = called.speak(turn) => end,
         };
         if timeout(TEARDOWN_LIMIT, called.session.teardown())
             .await
@@ -304,16 +304,14 @@ fn error_of(url: &SourceUrl, end: End) -> Error {
 }
 
 fn failed(error: &Error) -> Error {
-    let verdict = match error.verdict() {
-        own
-        @ (Verdict::NoBackChannel | Verdict::UnsupportedSpeech | Verdict::BackChannelFailed) => own,
-        _ => Verdict::BackChannelFailed,
-    };
     let evidence = error.diagnosis().evidence();
     let evidence = evidence.unwrap_or_else(|| error.verdict().code());
-    Error::new(verdict, format!("the back channel: {error}"))
-        .with_evidence(evidence)
-        .with_source(error.clone())
+    Error::new(
+        Verdict::BackChannelFailed,
+        format!("the back channel: {error}"),
+    )
+    .with_evidence(evidence)
+    .with_source(error.clone())
 }
 
 #[cfg(test)]

@@ -69,11 +69,14 @@ pub fn write(offer: &Offer, plan: &Plan, local: &LocalTransport, streams: &[Stre
         let (port, format) = match section {
             SectionPlan::Send(sending) => {
                 let rtx = sending.rtx.map_or(String::new(), |rtx| format!(" {rtx}"));
-                // What is first here, the browser sends.
-                let heard = hearing.map_or(String::new(), |h| h.types_before(sending.payload_type));
-                (9, format!("{heard}{}{rtx}", sending.payload_type))
+                let sent = sending.payload_type;
+                let types = hearing.map_or(sent.to_string(), |hearing| hearing.types(Some(sent)));
+                (9, format!("{types}{rtx}"))
             }
-            SectionPlan::Hear => (9, hearing.map_or(String::new(), Hearing::types)),
+            SectionPlan::Hear => (
+                9,
+                hearing.map_or(String::new(), |hearing| hearing.types(None)),
+            ),
             SectionPlan::Data => (9, "webrtc-datachannel".to_owned()),
             SectionPlan::Refused => (
                 0,

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::{
     hub::{Heard, Speaker, Speech},
     media::{Codec, audio::SpeechPacket},
-    webrtc::hearing::Hearing,
+    webrtc::{hearing::Hearing, srtp::Control},
 };
 
 /// How long the last word on a viewer's speech stands when nothing more comes.
@@ -41,8 +41,14 @@ impl Ear {
         }
     }
 
-    /// Takes an RTP packet that was opened; one of another format is passed over.
-    pub fn take(&mut self, now: Instant, packet: &Bytes) {
+    /// Takes an SRTP packet; one that is forged, or of another format, is passed over.
+    pub fn take(&mut self, now: Instant, control: &mut Control, packet: &[u8]) {
+        if let Some(packet) = control.open_media(packet) {
+            self.listen(now, &packet.freeze());
+        }
+    }
+
+    fn listen(&mut self, now: Instant, packet: &Bytes) {
         if let Some(speech) = self.read(packet) {
             self.last = Some(now);
             self.heard = self.speaker.speak(speech);
@@ -84,7 +90,7 @@ fn is_silent(codec: Codec, payload: &[u8]) -> bool {
         // The codes of the smallest samples.
         Codec::Pcmu => payload.iter().all(|code| code & 0x7e == 0x7e),
         Codec::Pcma => payload.iter().all(|code| code & 0x7e == 0x54),
-        _ => true,
+        Codec::H264(_) => true,
     }
 }
 
@@ -160,7 +166,7 @@ mod tests {
         webrtc::hearing::HeardFormat,
     };
 
-    fn ear(level: Option<u8>, speaker: Speaker) -> Ear {
+    fn ear_of(level: Option<u8>, speaker: Speaker) -> Ear {
         let format = |payload_type, codec: Codec| HeardFormat {
             payload_type,
             codec,
@@ -189,13 +195,13 @@ mod tests {
     #[tokio::test]
     async fn speech_is_passed_on_and_silence_begins_nothing() {
         let (out, hub) = hub();
-        let mut ear = ear(Some(3), hub.speaker());
+        let mut ear = ear_of(Some(3), hub.speaker());
         let now = Instant::now();
-        ear.take(now, &packet(111, 1, 127, &[1; 40]));
+        ear.listen(now, &packet(111, 1, 127, &[1; 40]));
         assert_eq!(ear.heard(now), Heard::Nothing);
-        ear.take(now, &packet(111, 2, 0x80 | 30, &[2; 40]));
-        ear.take(now, &packet(111, 3, 127, &[3; 40]));
-        ear.take(now, &packet(100, 4, 10, &[4; 40]));
+        ear.listen(now, &packet(111, 2, 0x9e, &[2; 40]));
+        ear.listen(now, &packet(111, 3, 127, &[3; 40]));
+        ear.listen(now, &packet(100, 4, 10, &[4; 40]));
         assert_eq!(ear.heard(now), Heard::Passed);
         assert_eq!(ear.heard(now + STANDS_FOR), Heard::Nothing);
         let Wanted::Turn(mut turn) = out.listener().next().await else {
@@ -206,8 +212,8 @@ mod tests {
             assert_eq!((said.sequence, said.timestamp), (sequence, 960));
             assert_eq!(said.payload, vec![u8::try_from(sequence).unwrap(); 40]);
         }
-        let mut other = super::tests::ear(None, hub.speaker());
-        other.take(now, &packet(0, 1, 127, &[0x12; 160]));
+        let mut other = ear_of(None, hub.speaker());
+        other.listen(now, &packet(0, 1, 127, &[0x12; 160]));
         assert_eq!(other.heard(now), Heard::Busy);
     }
 
@@ -228,7 +234,7 @@ mod tests {
     #[test]
     fn packets_that_end_too_early_are_none() {
         let (_out, hub) = hub();
-        let ear = ear(Some(3), hub.speaker());
+        let ear = ear_of(Some(3), hub.speaker());
         let whole = packet(111, 1, 30, &[]);
         for length in 0..whole.len() {
             let part = whole.slice(..length);

@@ -208,8 +208,7 @@ impl Engine {
         let number = inner.viewers.fetch_add(1, Ordering::Relaxed);
         let ear = plan.hearing.clone().zip(speaker);
         let ear = ear.map(|(hearing, speaker)| Ear::new(hearing, speaker));
-        let viewer = Viewer::new(now, ice, dtls, lanes, channels, told);
-        let viewer = Box::new(viewer.heard_by(ear));
+        let viewer = Box::new(Viewer::new(now, ice, dtls, lanes, channels, ear, told));
         let name = local.ufrag.clone();
         let (fan, place) = self.fan(hub)?;
         let joining = Event::Join {

@@ -35,23 +35,16 @@ pub struct HeardFormat {
 }
 
 impl Hearing {
-    /// The payload types, for an `m=` line.
+    /// The payload types for an `m=` line, that of what is `sent` last: what is first, the browser sends.
     #[must_use]
-    pub fn types(&self) -> String {
-        let types: Vec<_> = self
-            .formats
-            .iter()
-            .map(|f| f.payload_type.to_string())
+    pub fn types(&self, sent: Option<u8>) -> String {
+        let heard = self.formats.iter().map(|format| format.payload_type);
+        let others = heard.filter(|number| Some(*number) != sent);
+        let all: Vec<_> = others
+            .chain(sent)
+            .map(|number| number.to_string())
             .collect();
-        types.join(" ")
-    }
-
-    /// The same, each with a space behind it, without that of the format that is sent.
-    #[must_use]
-    pub fn types_before(&self, sent: u8) -> String {
-        let formats = self.formats.iter().map(|format| format.payload_type);
-        let others = formats.filter(|number| *number != sent);
-        others.map(|number| format!("{number} ")).collect()
+        all.join(" ")
     }
 }
 

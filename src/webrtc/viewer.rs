@@ -6,7 +6,6 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 
 use crate::{
-    hub::Heard,
     media::{Codec, Kind},
     webrtc::{
         answer::STREAM,
@@ -94,7 +93,7 @@ pub struct Viewer {
 }
 
 impl Viewer {
-    /// A viewer that waits for a browser. `told` is told of its status.
+    /// A viewer that waits for a browser, and may speak to an `ear`. `told` is told of its status.
     #[must_use]
     pub fn new(
         now: Instant,
@@ -102,6 +101,7 @@ impl Viewer {
         dtls: Dtls,
         lanes: Vec<Lane>,
         channels: Option<Channels>,
+        ear: Option<Ear>,
         told: watch::Sender<Status>,
     ) -> Self {
         Self {
@@ -110,7 +110,7 @@ impl Viewer {
             keys: None,
             channels,
             lanes,
-            ear: None,
+            ear,
             paths: Vec::new(),
             selected: None,
             stamps: Stamps::default(),
@@ -126,13 +126,6 @@ impl Viewer {
             status: Status::default(),
             told,
         }
-    }
-
-    /// The same viewer, who may speak.
-    #[must_use]
-    pub fn heard_by(mut self, ear: Option<Ear>) -> Self {
-        self.ear = ear;
-        self
     }
 
     /// Whether and why it is over.
@@ -179,7 +172,9 @@ impl Viewer {
                 }
             }
         } else if !feedback::is_rtcp(datagram) {
-            self.listen(step.now, datagram);
+            if let (Some(ear), Some(keys)) = (&mut self.ear, &mut self.keys) {
+                ear.take(step.now, &mut keys.control, datagram);
+            }
         } else if let Some(keys) = &mut self.keys
             && let Some(compound) = keys.control.open(datagram)
         {
@@ -189,15 +184,6 @@ impl Viewer {
         }
         self.pump(step);
         None
-    }
-
-    /// Takes media: what somebody says who may.
-    fn listen(&mut self, now: Instant, datagram: &[u8]) {
-        if let (Some(ear), Some(keys)) = (&mut self.ear, &mut self.keys)
-            && let Some(packet) = keys.control.open_media(datagram)
-        {
-            ear.take(now, &packet.freeze());
-        }
     }
 
     /// Whether `path` is validated; it is remembered then, if need be instead of the oldest one.
@@ -589,10 +575,9 @@ impl Viewer {
             self.resent_now = 0;
             self.status.is_silent = self.ice.unanswered(step.now) >= SILENT;
             self.status.is_slow = self.slow.is_some_and(|slow| slow + SLOW_FOR > step.now);
-            self.status.speech = self
-                .ear
-                .as_ref()
-                .map_or_else(Heard::default, |ear| ear.heard(step.now));
+            if let Some(ear) = &self.ear {
+                self.status.speech = ear.heard(step.now);
+            }
             self.publish();
         }
         if self.status.state == State::Connected {

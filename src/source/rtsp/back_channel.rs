@@ -203,9 +203,7 @@ impl Called {
                     let Some(said) = said else { return Ok(()) };
                     for packet in stream.packets(&said) {
                         let sent = timeout(SEND_LIMIT, session.send_packet(*rtp, &packet)).await;
-                        let sent = sent.unwrap_or_else(|_| {
-                            Err(Failure::Answer("it takes no more speech"))
-                        });
+                        let sent = sent.unwrap_or(Err(Failure::Answer("it takes no more speech")));
                         sent.map_err(|e| error_of(&camera.url, camera.end("media", e, Duration::ZERO)))?;
                     }
                 }
@@ -415,7 +413,7 @@ mod tests {
         got
     }
 
-    async fn camera(option: &str) -> (TcpListener, Rtsp) {
+    async fn camera_with(option: &str) -> (TcpListener, Rtsp) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let url = SourceUrl::parse(&format!("rtsp://127.0.0.1:{port}/live{option}")).unwrap();
@@ -437,7 +435,7 @@ mod tests {
 
     #[tokio::test]
     async fn speech_goes_where_the_camera_wants_it_in_a_session_of_its_own() {
-        let (listener, camera) = camera("#transport=udp").await;
+        let (listener, camera) = camera_with("#transport=udp").await;
         let (out, hub) = hub();
         let mut speaker = hub.speaker();
         let stop = CancellationToken::new();
@@ -496,7 +494,7 @@ mod tests {
             ("403 Forbidden", Verdict::BackChannelFailed),
             ("453 Not Enough Bandwidth", Verdict::BackChannelFailed),
         ] {
-            let (listener, camera) = camera("").await;
+            let (listener, camera) = camera_with("").await;
             let acting = async { act(listener.accept().await.unwrap().0, status).await };
             let (asked, got) = tokio::join!(camera.ask_for_back_channel(), acting);
             let told = asked.unwrap_err();
@@ -505,11 +503,11 @@ mod tests {
             assert_eq!(evidence, Some(&*format!("RTSP/1.0 {status}")));
             assert_eq!(got.requests.len(), 1);
         }
-        let (listener, camera) = camera("").await;
+        let (listener, camera) = camera_with("").await;
         let acting = async { act(listener.accept().await.unwrap().0, "200 OK").await };
         let (asked, got) = tokio::join!(camera.ask_for_back_channel(), acting);
         assert_eq!((asked.unwrap().law, got.requests.len()), (Law::Alaw, 1));
-        let (_listener, camera) = super::tests::camera("#backchannel=0").await;
+        let (_listener, camera) = camera_with("#backchannel=0").await;
         let told = camera.ask_for_back_channel().await.unwrap_err();
         assert_eq!(told.diagnosis.verdict, Verdict::NoBackChannel);
     }

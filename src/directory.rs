@@ -155,6 +155,12 @@ impl Directory {
         let (out, hub) = hub::hub();
         let (leases, wanted) = watch::channel(0);
         let conversion = out.conversion(hub.clone());
+        let speech = source::speech::attend(
+            Arc::clone(&source),
+            hub.clone(),
+            out.listener(),
+            self.inner.tasks.stop().child_token(),
+        );
         let number = self.inner.number();
         let keeper = Keeper {
             number,
@@ -169,6 +175,9 @@ impl Directory {
         self.inner
             .tasks
             .spawn("conversion", conversion.run().instrument(span.clone()));
+        self.inner
+            .tasks
+            .spawn("speech", speech.instrument(span.clone()));
         self.inner
             .tasks
             .spawn("source", keeper.keep().instrument(span));

@@ -265,6 +265,16 @@ verdicts! {
     LateStill, "late-still", Media, DeadlineExceeded,
         "Ask again; this server is busy, or the camera's key frames are far apart.";
 
+    /// The camera cannot be talked to: it has no ONVIF back channel.
+    NoBackChannel, "no-back-channel", Media, NotAcceptable,
+        "Switch the sound output (speaker) on in the camera, if it has one; not every camera takes speech by RTSP.";
+    /// The camera's back channel takes no sound that can be made here.
+    UnsupportedSpeech, "unsupported-speech", Media, NotAcceptable,
+        "Set the sound output of the camera to G.711 (PCMU or PCMA).";
+    /// The camera could not be asked for its back channel, or did not open it, or closed it.
+    BackChannelFailed, "back-channel-failed", Media, Unavailable,
+        "Close other clients of the camera, as a second connection to it is needed for speech; then try again.";
+
     /// The session description of the client is not an offer that can be answered.
     BadOffer, "bad-offer", Offer, InvalidArgument,
         "Correct the client; the error names what is wrong with its SDP.";
@@ -296,6 +306,9 @@ verdicts! {
     /// The network to the viewer is too slow for the camera's bit rate, so pictures are left out.
     SlowPath, "slow-path", Watching, Unavailable,
         "Lower the camera's bit rate, use its second stream, or improve the viewer's network.";
+    /// Somebody else speaks through the camera at the moment.
+    SpeakerBusy, "speaker-busy", Watching, Unavailable,
+        "Wait until they have been silent for some seconds; the picture goes on.";
     /// The viewer answers no more.
     ViewerVanished, "viewer-vanished", Watching, Unavailable,
         "Check the network of the viewer's device; the page comes back by itself.";

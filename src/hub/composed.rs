@@ -37,6 +37,17 @@ impl Parts {
     }
 }
 
+impl Hub {
+    /// The hubs that it is composed of, that of the picture first; or itself.
+    pub fn sources(&self) -> impl Iterator<Item = &Self> {
+        let (first, second) = match &self.parts {
+            Some(parts) => (&parts.picture, Some(&parts.sound)),
+            None => (self, None),
+        };
+        std::iter::once(first).chain(second)
+    }
+}
+
 impl Tracks {
     /// The number that sound has beside the picture of another source. Sources number few tracks.
     fn beside(id: TrackId) -> TrackId {

@@ -8,6 +8,8 @@ mod composed;
 pub mod conversion;
 mod gop;
 mod known;
+mod speech;
+mod subscription;
 mod tracks;
 
 use std::{
@@ -23,11 +25,13 @@ use tokio::{
     time::Instant,
 };
 
-use self::{composed::Parts, gop::Gop};
+use self::{composed::Parts, gop::Gop, speech::Floor};
 pub use self::{
     composed::{Composition, compose},
     conversion::{Conversion, Sound},
     known::{Decision, Failure, Known, first, first_soon},
+    speech::{Heard, Listener, Speaker, Speech, Turn, Wanted},
+    subscription::{Next, Subscription},
     tracks::{Converted, LeftOut, Tracks},
 };
 use crate::{
@@ -82,6 +86,7 @@ fn hub_since(start: Instant) -> (Publisher, Hub) {
         viewers: AtomicUsize::new(0),
         listeners: AtomicUsize::new(0),
         demand: watch::Sender::new(0),
+        floor: Floor::default(),
     });
     let hub = Hub {
         frames: frames.downgrade(),
@@ -124,6 +129,7 @@ struct Shared {
     listeners: AtomicUsize,
     /// How many need sound that is converted.
     demand: watch::Sender<usize>,
+    floor: Floor,
 }
 
 impl Shared {
@@ -501,44 +507,12 @@ fn closed_meanwhile() -> Error {
     Error::new(Verdict::CameraClosed, "the camera was closed meanwhile")
 }
 
-/// What [`Subscription::next`] gives.
-#[derive(Debug, Clone)]
-pub enum Next {
-    /// The next frame.
-    Frame(Arc<Frame>),
-    /// This many frames were overwritten before they were read.
-    Behind(u64),
-    /// The source is gone for good.
-    Ended,
-}
-
-/// One reader's place in the ring.
-#[derive(Debug)]
-pub struct Subscription {
-    frames: broadcast::Receiver<Arc<Frame>>,
-}
-
 /// One viewer of a [`Hub`].
 #[derive(Debug)]
 pub struct Watching {
     viewed: Arc<Shared>,
     /// Where the sound comes from, if that is another source.
     heard: Option<Arc<Shared>>,
-}
-
-impl Subscription {
-    /// The next frame, or what happened instead. Cancelling it loses nothing.
-    pub async fn next(&mut self) -> Next {
-        match self.frames.recv().await {
-            Ok(frame) => Next::Frame(frame),
-            Err(broadcast::error::RecvError::Lagged(frames)) => {
-                // What is left in the ring is nearly lost too: on with what is live.
-                self.frames = self.frames.resubscribe();
-                Next::Behind(frames)
-            }
-            Err(broadcast::error::RecvError::Closed) => Next::Ended,
-        }
-    }
 }
 
 impl Drop for Watching {

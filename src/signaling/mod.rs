@@ -8,6 +8,7 @@ mod encoding;
 pub mod go2rtc;
 pub mod rtsp_to_web;
 pub mod rtsp_to_webrtc;
+mod speech;
 pub mod whep;
 
 use std::{net::IpAddr, time::Duration};
@@ -241,10 +242,14 @@ async fn choose(
 
 async fn answer(context: Context, offer: Offer) -> Result<Answer, Error> {
     let parsed = webrtc::Offer::parse(&offer.sdp)?;
+    let begun = Instant::now();
     let Target { name, camera } = offer.target;
     let (selection, lease) = choose(&context, &camera, &parsed).await?;
     let hub = lease.hub().clone();
-    let Selection { tracks, plan, .. } = selection;
+    let Selection {
+        tracks, mut plan, ..
+    } = selection;
+    let speaker = speech::arrange(&hub, &camera, &parsed, &mut plan, begun).await;
     let is_converted = |sending: &Sending| tracks.is_converted(sending.track.id);
     let conversion = plan.sendings().any(is_converted).then(|| hub.convert());
     let stop = context.tasks.stop().child_token();
@@ -259,6 +264,7 @@ async fn answer(context: Context, offer: Offer) -> Result<Answer, Error> {
         offer: &parsed,
         plan: &plan,
         hub: &hub,
+        speaker,
         client: offer.client,
         host: offer.host.as_deref(),
     };

@@ -6,6 +6,7 @@ pub mod confinement;
 pub mod pattern;
 pub mod program;
 pub mod rtsp;
+pub mod speech;
 pub mod supervise;
 
 use std::sync::Arc;
@@ -15,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::confinement::Confinement;
 use crate::{
-    base::{Error, SourceUrl, Verdict},
-    hub::Publisher,
+    base::{Error, Note, SourceUrl, Verdict},
+    hub::{Publisher, Turn},
+    media::audio::SpeechFormat,
 };
 
 /// Every kind of source.
@@ -50,6 +52,22 @@ pub trait Source: Send + Sync {
     /// `SourceRefused` when trying again would give the same; other kinds are tried again.
     /// `PermissionDenied` for a place where it must not connect.
     async fn run(&self, out: &Publisher, stop: &CancellationToken) -> Result<(), Error>;
+
+    /// What it takes as speech; whoever is behind it is asked, for a few seconds at most.
+    ///
+    /// # Errors
+    /// Why it cannot be talked to.
+    async fn hears(&self) -> Result<SpeechFormat, Note> {
+        Err(speech::mute())
+    }
+
+    /// Passes on what `turn` gives, until that ends or `stop` fires. Every step has a deadline.
+    ///
+    /// # Errors
+    /// Why it does not listen, or no longer.
+    async fn listen(&self, _turn: &mut Turn, _stop: &CancellationToken) -> Result<(), Error> {
+        Err(speech::mute().into())
+    }
 
     /// Whether somebody answered the last attempt at all. If not, another one is no burden to anybody.
     fn was_answered(&self) -> bool {

@@ -22,7 +22,7 @@ pub use self::brought::Brought;
 use crate::{
     base::{Error, ErrorKind, Tasks, Verdict},
     config::Config,
-    hub::Hub,
+    hub::{Hub, Speaker},
     webrtc::{
         Offer, Plan,
         addresses::{Addresses, Bound},
@@ -30,6 +30,7 @@ use crate::{
         answer::{self, LocalTransport, Streams},
         channel::Channels,
         dtls::{Dtls, Identity},
+        ear::Ear,
         fan::Fan,
         ice::{Agent, Credentials, Path, RemoteCandidate, Transport},
         inbox::{Event, Load, Place},
@@ -85,6 +86,8 @@ pub struct Request<'a> {
     pub plan: &'a Plan,
     /// From where.
     pub hub: &'a Hub,
+    /// Who hears it, if the plan lets it speak.
+    pub speaker: Option<Speaker>,
     /// Where the offer came from.
     pub client: Option<IpAddr>,
     /// By which name or address, with or without a port, the client has reached this server.
@@ -154,6 +157,7 @@ impl Engine {
             offer,
             plan,
             hub,
+            speaker,
             client,
             host,
         } = request;
@@ -210,7 +214,9 @@ impl Engine {
         let dtls = Dtls::new(Arc::clone(&inner.identity), transport.fingerprint);
         let (told, status) = watch::channel(Status::default());
         let number = inner.viewers.fetch_add(1, Ordering::Relaxed);
-        let viewer = Box::new(Viewer::new(now, ice, dtls, lanes, channels, told));
+        let ear = plan.hearing.clone().zip(speaker);
+        let ear = ear.map(|(hearing, speaker)| Ear::new(hearing, speaker));
+        let viewer = Box::new(Viewer::new(now, ice, dtls, lanes, channels, ear, told));
         let name = local.ufrag.clone();
         let (fan, place) = self.fan(hub)?;
         let joining = Event::Join {

@@ -6,7 +6,7 @@
 //!   sends it to all of its viewers, over the one [`port`] that all share.
 //! - [`viewer`] is one connection without sockets: [`ice`] and [`dtls`] make it, [`lane`] numbers,
 //!   stamps and seals the packets of a [`history`] into an [`arena`], [`feedback`] and [`estimate`] heed
-//!   what the browser reports.
+//!   what the browser reports; [`hearing`] and [`ear`] take what a viewer says.
 //!
 //! `docs/packet-path.md` tells the way of a packet. The types of the crates of the WebRTC family stay
 //! inside this module.
@@ -17,11 +17,13 @@ pub mod answer;
 pub mod arena;
 pub mod channel;
 pub mod dtls;
+pub mod ear;
 pub mod engine;
 pub mod estimate;
 pub mod extension;
 pub mod fan;
 pub mod feedback;
+pub mod hearing;
 pub mod history;
 pub mod ice;
 pub mod inbox;

@@ -18,6 +18,7 @@ use crate::{
     webrtc::{
         Offer,
         extension::{ABS_SEND_TIME, Extensions, PLAYOUT_DELAY, TRANSPORT_SEQUENCE},
+        hearing::Hearing,
     },
 };
 
@@ -28,13 +29,17 @@ pub struct Plan {
     pub sections: Vec<SectionPlan>,
     /// For the person who watches: what is missing and why.
     pub notes: Vec<Note>,
+    /// What the viewer may send, if it may speak.
+    pub hearing: Option<Hearing>,
 }
 
 /// What becomes of one media section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SectionPlan {
-    /// We send a track.
+    /// We send a track; and take speech, if the plan's [`Hearing`] is of this section.
     Send(Sending),
+    /// We only take speech.
+    Hear,
     /// The data channel is kept open, for clients that insist on one.
     Data,
     /// Refused, with port 0.
@@ -67,7 +72,7 @@ impl Plan {
     pub fn sendings(&self) -> impl Iterator<Item = &Sending> {
         self.sections.iter().filter_map(|section| match section {
             SectionPlan::Send(sending) => Some(sending),
-            SectionPlan::Data | SectionPlan::Refused => None,
+            SectionPlan::Hear | SectionPlan::Data | SectionPlan::Refused => None,
         })
     }
 
@@ -103,6 +108,7 @@ pub fn negotiate(tracks: &Tracks, offer: &Offer) -> Result<Plan, Error> {
             .iter()
             .map(|track| track.note.clone())
             .collect(),
+        hearing: None,
     };
     for kind in [Kind::Video, Kind::Audio] {
         let wanted = wanted(&plan, offer, kind);
@@ -166,7 +172,7 @@ fn wanted(plan: &Plan, offer: &Offer, kind: Kind) -> Vec<usize> {
 }
 
 /// Whether section `index` can be sent beside what is planned: on the same transport, or alone.
-fn shares_transport(offer: &Offer, plan: &Plan, index: usize) -> bool {
+pub(super) fn shares_transport(offer: &Offer, plan: &Plan, index: usize) -> bool {
     let others = plan.sections.iter().enumerate();
     others
         .filter(|(_, section)| **section != SectionPlan::Refused)
@@ -248,19 +254,7 @@ fn extensions(
     feedback: &mut Vec<String>,
     has_rtx: bool,
 ) -> Extensions {
-    let offered = |uri: &str| {
-        section.attributes.all("extmap").find_map(|line| {
-            let (id, rest) = line.split_once(' ')?;
-            // RFC 8285 §5: a direction may follow, and one-byte headers have 14 identifiers.
-            let id = id
-                .split('/')
-                .next()?
-                .parse()
-                .ok()
-                .filter(|id| (1..=14).contains(id))?;
-            (rest.split(' ').next() == Some(uri)).then_some(id)
-        })
-    };
+    let offered = |uri: &str| extension_of(section, uri);
     let mut extensions = Extensions::default();
     if kind == Kind::Video {
         extensions.playout_delay = offered(PLAYOUT_DELAY);
@@ -282,8 +276,23 @@ fn extensions(
     extensions
 }
 
+/// The identifier under which `section` offers an extension.
+pub(super) fn extension_of(section: &MediaSection, uri: &str) -> Option<u8> {
+    section.attributes.all("extmap").find_map(|line| {
+        let (id, rest) = line.split_once(' ')?;
+        // RFC 8285 §5: a direction may follow, and one-byte headers have 14 identifiers.
+        let id = id
+            .split('/')
+            .next()?
+            .parse()
+            .ok()
+            .filter(|id| (1..=14).contains(id))?;
+        (rest.split(' ').next() == Some(uri)).then_some(id)
+    })
+}
+
 /// Whether payload type `format` of `section` is of `codec`.
-fn matches(codec: Codec, section: &MediaSection, format: &str) -> bool {
+pub(super) fn matches(codec: Codec, section: &MediaSection, format: &str) -> bool {
     let Some(rtpmap) = section.rtpmap(format).or_else(|| static_rtpmap(format)) else {
         return false;
     };

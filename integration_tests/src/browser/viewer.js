@@ -91,7 +91,32 @@ globalThis.harness ??= (() => {
     return answered;
   }
 
-  async function watch({ camera, sections, dataChannel, block, socket }) {
+  // Adds the microphone to the offer, alone or in the section in which sound comes.
+  async function speak(viewer, { codec, direction }) {
+    const { pc } = viewer;
+    const stream = await navigator.mediaDevices.getUserMedia({
+      audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false },
+    });
+    [viewer.microphone] = stream.getAudioTracks();
+    const receiving = pc.getTransceivers().find(({ receiver }) => receiver.track.kind === "audio");
+    let transceiver = receiving;
+    if (direction === "sendonly") {
+      transceiver = pc.addTransceiver(viewer.microphone, { direction });
+    } else {
+      transceiver.direction = direction;
+      await transceiver.sender.replaceTrack(viewer.microphone);
+    }
+    if (codec) {
+      const { codecs } = RTCRtpSender.getCapabilities("audio");
+      transceiver.setCodecPreferences(codecs.filter(({ mimeType }) => mimeType === codec));
+    }
+  }
+
+  function microphone(index, isOn) {
+    viewers[index].microphone.enabled = isOn;
+  }
+
+  async function watch({ camera, sections, dataChannel, block, speech, socket }) {
     const start = performance.now();
     const pc = new RTCPeerConnection();
     const viewer = { pc, start, seen: [], status: 0, error: null, tracks: [], dtlsClosedAt: null };
@@ -108,6 +133,7 @@ globalThis.harness ??= (() => {
     pc.addEventListener("track", ({ track }) => video.srcObject.addTrack(track));
 
     for (const kind of sections) pc.addTransceiver(kind, { direction: "recvonly" });
+    if (speech) await speak(viewer, speech);
     if (dataChannel) pc.createDataChannel("dataSendChannel");
     if (socket) {
       await converse(viewer, socket);
@@ -126,7 +152,9 @@ globalThis.harness ??= (() => {
       return index;
     }
     viewer.tracks = body.tracks;
-    await pc.setRemoteDescription({ type: "answer", sdp: atob(body.sdp64) });
+    const answer = atob(body.sdp64);
+    viewer.directions = answer.match(/^a=(sendrecv|sendonly|recvonly|inactive)/gm) ?? [];
+    await pc.setRemoteDescription({ type: "answer", sdp: answer });
     pc.getReceivers()[0].transport?.addEventListener("statechange", ({ target }) => {
       if (target.state === "closed") viewer.dtlsClosedAt = performance.now() - start;
     });
@@ -135,10 +163,13 @@ globalThis.harness ??= (() => {
 
   async function report(index) {
     const { pc, start, seen, status, error, tracks, video, dtlsClosedAt, socket } = viewers[index];
+    const { directions } = viewers[index];
     const inbound = { video: {}, audio: {} };
     const codecs = {};
+    let outbound = {};
     for (const stat of (await pc.getStats()).values()) {
       if (stat.type === "inbound-rtp") inbound[stat.kind] = stat;
+      if (stat.type === "outbound-rtp") outbound = stat;
       if (stat.type === "codec") codecs[stat.id] = stat.mimeType;
     }
     return {
@@ -153,6 +184,8 @@ globalThis.harness ??= (() => {
       video: inbound.video,
       audio: inbound.audio,
       videoCodec: codecs[inbound.video.codecId] ?? null,
+      directions,
+      speechCodec: codecs[outbound.codecId] ?? null,
       audioCodec: codecs[inbound.audio.codecId] ?? null,
     };
   }
@@ -199,5 +232,5 @@ globalThis.harness ??= (() => {
     return bins[strongest] > -60 ? frequency : 0;
   }
 
-  return { watch, report, close, account, loudness, pitch };
+  return { watch, report, close, microphone, account, loudness, pitch };
 })();

@@ -14,8 +14,15 @@ pub struct Watch {
     sections: &'static [&'static str],
     data_channel: bool,
     block: u32,
+    speech: Option<Speech>,
     socket: Option<Socket>,
     ice_servers: Value,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Speech {
+    codec: Option<&'static str>,
+    direction: &'static str,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +57,10 @@ pub struct Report {
     pub error: Option<String>,
     /// The reply's `tracks`.
     pub tracks: Vec<String>,
+    /// The directions of the answer's sections, in its order.
+    pub directions: Vec<String>,
+    /// What the microphone is sent as; empty if nothing is.
+    pub speech_codec: String,
     /// The moment, since the viewer began to make its offer.
     pub now: Duration,
     /// Whether the socket of the offer is closed, for viewers that have one.
@@ -108,6 +119,7 @@ impl Watch {
             sections,
             data_channel: false,
             block: 32,
+            speech: None,
             socket: None,
             ice_servers: json!([]),
         }
@@ -139,6 +151,23 @@ impl Watch {
         self
     }
 
+    /// With the microphone, in the audio section, in this codec alone if one is named.
+    pub fn speaking(mut self, codec: Option<&'static str>) -> Self {
+        let direction = "sendrecv";
+        self.speech = Some(Speech { codec, direction });
+        self
+    }
+
+    /// With the microphone in a section of its own, as players of go2rtc have it.
+    pub fn speaking_apart(mut self) -> Self {
+        let direction = "sendonly";
+        self.speech = Some(Speech {
+            codec: None,
+            direction,
+        });
+        self
+    }
+
     /// A data channel too, as Home Assistant has one.
     pub fn with_data_channel(mut self) -> Self {
         self.data_channel = true;
@@ -165,6 +194,10 @@ impl Page {
             "sections": watch.sections,
             "dataChannel": watch.data_channel,
             "block": watch.block,
+            "speech": watch.speech.map(|speech| json!({
+                "codec": speech.codec,
+                "direction": speech.direction,
+            })),
             "socket": watch.socket.map(|socket| json!({
                 "query": camera,
                 "dialect": socket.dialect,
@@ -208,6 +241,13 @@ impl Viewer {
             .evaluate(&format!("harness.pitch({}, 3000)", self.index))
             .await;
         pitch.as_f64().expect("a frequency is a number")
+    }
+
+    /// Switches its microphone on or off; it is on at first. One that is off sends silence.
+    pub async fn microphone(&self, is_on: bool) {
+        self.page
+            .evaluate(&format!("harness.microphone({}, {is_on})", self.index))
+            .await;
     }
 
     /// Leaves: the browser says goodbye to the server.
@@ -256,6 +296,8 @@ impl Report {
             status: u16::try_from(count(&value["status"])).expect("a status is small"),
             error: value["error"].as_str().map(str::to_owned),
             tracks: list(&value["tracks"]).iter().map(text).collect(),
+            directions: list(&value["directions"]).iter().map(text).collect(),
+            speech_codec: text(&value["speechCodec"]),
             now: milliseconds(&value["now"]).expect("a moment is a number"),
             hung_up: value["hungUp"] == true,
             shown: list(&value["seen"])

@@ -19,6 +19,7 @@ pub struct Setup {
     parameter_sets_in_band: bool,
     sender_reports: bool,
     sound_only: bool,
+    back_channel: Option<&'static str>,
     login: Option<Login>,
 }
 
@@ -46,6 +47,7 @@ impl Setup {
             parameter_sets_in_band: false,
             sender_reports: true,
             sound_only: false,
+            back_channel: None,
             login: None,
         }
     }
@@ -149,6 +151,12 @@ impl Setup {
         self
     }
 
+    /// Takes speech as `pcmu` or `pcma` through an ONVIF back channel; see [`Camera::heard`].
+    pub fn with_back_channel(mut self, codec: &'static str) -> Self {
+        self.back_channel = Some(codec);
+        self
+    }
+
     /// Sends no RTCP.
     pub fn without_sender_reports(mut self) -> Self {
         self.sender_reports = false;
@@ -237,6 +245,9 @@ impl Setup {
         if let Some(sound) = self.sound {
             let file = sound.file(self.tone).await;
             arguments.push(format!("--track={}={}", sound.codec(), file.display()));
+        }
+        if let Some(codec) = self.back_channel {
+            arguments.push(format!("--back-channel={codec}"));
         }
         if self.parameter_sets_in_band {
             arguments.push("--parameter-sets-in-band".to_owned());

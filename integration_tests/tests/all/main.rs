@@ -28,6 +28,7 @@ mod rtsp_to_web;
 mod signaling;
 mod sound;
 mod sources;
+mod speech;
 mod stills;
 mod verdicts;
 mod whep;

@@ -40,6 +40,7 @@ pub fn select(
     let nothing = Plan {
         sections: vec![SectionPlan::Refused; offer.sections().len()],
         notes: Vec::new(),
+        hearing: None,
     };
     let wants_picture = !wanted(&nothing, offer, Kind::Video).is_empty();
     let mut picture = None;

@@ -110,13 +110,13 @@ async fn no_request_is_answered_other_than_described() {
         .unwrap_or_else(|_| panic!("schemathesis was not done within {limit:?}: {}", written()))
         .expect("an interpreter that was just asked for its modules starts");
     let report = written();
+    // None for all these requests, and some for the camera of the configuration.
+    assert_eq!(trace.executed(), [] as [String; 0]);
     assert!(status.success(), "{report}");
     let made = generated(&report).unwrap_or_else(|| panic!("no number of requests: {report}"));
     assert!(made >= wanted, "{made} requests: {report}");
     let health = server.get("/health").await.json();
     assert_eq!(health["panics"], 0, "{}", server.log());
-    // None for all these requests, and some for the camera of the configuration.
-    assert_eq!(trace.executed(), [] as [String; 0]);
     let asked = std::fs::read_to_string(&asked).expect("programs were asked for");
     assert!(asked.lines().count() >= 50, "{asked}");
     server.get("/api/frame.jpeg?src=program").await;

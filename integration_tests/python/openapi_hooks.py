@@ -65,7 +65,7 @@ def fit(value, seed, key=None):
     if not isinstance(value, str):
         return value
     if key in NAMES and seed & 2:
-        return "demo"
+        return camera(seed).removesuffix(":") if key in ("src", "url") else "demo"
     if key == "sdp" and seed & 1:
         return OFFER
     if key in IN_BASE64:
@@ -84,9 +84,18 @@ def in_base64(value, seed):
 
 
 def here(text, seed):
-    """The text with the demo camera for each other one; in every fourth request a program, which nobody may run."""
-    instead = PROGRAMS[seed // 32 % len(PROGRAMS)] if seed & 24 == 0 else "demo:"
-    return ELSEWHERE.sub("127.0.0.1", CAMERA.sub(lambda _: instead, text))
+    """The text with the demo camera for each other one, or now and then a program."""
+    text = CAMERA.sub(lambda _: camera(seed), text)
+    return ELSEWHERE.sub("127.0.0.1", text)
+
+
+def camera(seed):
+    """The demo camera; in every fourth request a program, which nobody may have run, and that is noted."""
+    if seed & 24:
+        return "demo:"
+    with open(os.environ["PROGRAMS_ASKED"], "a", encoding="utf-8") as asked:
+        asked.write("program\n")
+    return PROGRAMS[seed // 32 % len(PROGRAMS)]
 
 
 def new_session():

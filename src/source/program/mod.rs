@@ -2,7 +2,7 @@
 //! RTSP, or prints the URL of a camera.
 //!
 //! `child` runs and ends the processes, `tail` keeps the last of what they complain of, `echo` asks for a
-//! URL. The media comes in by [`Recording`], on an address that only the program is told.
+//! URL. The media comes in by `rtsp::record`, on an address that only the program is told.
 
 mod child;
 mod echo;

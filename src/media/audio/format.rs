@@ -187,6 +187,11 @@ mod tests {
                 "HE-AAC 48000 Hz stereo",
             ),
             (
+                "mpeg4-generic/48000/2",
+                "mode=AAC_hbr; config=1190",
+                "AAC 48000 Hz stereo",
+            ),
+            (
                 "MP4A-LATM/44100/2",
                 "cpresent=0;config=400024203fc0",
                 "AAC 44100 Hz stereo",

@@ -54,7 +54,8 @@ impl AuHeader {
     /// What it is, when it is not read.
     pub(super) fn from<'a>(parameter: impl Fn(&str) -> Option<&'a str>) -> Result<Self, String> {
         let mode = parameter("mode").unwrap_or("AAC-hbr");
-        let base = match mode.to_ascii_lowercase().as_str() {
+        // LIVE555 has been seen to write `AAC_hbr`.
+        let base = match mode.to_ascii_lowercase().replace('_', "-").as_str() {
             "aac-hbr" => Self::HIGH_RATE,
             "aac-lbr" => Self::LOW_RATE,
             "generic" => Self {

@@ -142,6 +142,18 @@ fn each_profile_finds_its_payload_type() {
     }
 }
 
+/// What Chromium offers on machines without a hardware decoder.
+#[test]
+fn the_high_profile_is_sent_as_one_that_decodes_it() {
+    let section = "a=rtpmap:4 H264/90000|a=fmtp:4 profile-level-id=4d001f;packetization-mode=1\
+        |a=rtpmap:6 H264/90000|a=fmtp:6 profile-level-id=f4001f;packetization-mode=1";
+    for (camera, expected) in [("640028", 6), ("4d0028", 4), ("f40028", 6)] {
+        let plan = plan(&[video(camera)], &[("video 4 6", section)]).unwrap();
+        assert_eq!(payload_types(&plan), [Some(expected)], "{camera}");
+        assert!(plan.notes.is_empty(), "{camera}: {:?}", plan.notes);
+    }
+}
+
 #[test]
 fn a_profile_that_nobody_announced_is_tried_with_a_note() {
     let plan = plan(&[video("640028")], &[("video 98", H264)]).unwrap();

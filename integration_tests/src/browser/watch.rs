@@ -12,6 +12,7 @@ use crate::camera::Camera;
 #[must_use]
 pub struct Watch {
     sections: &'static [&'static str],
+    without: Option<&'static str>,
     data_channel: bool,
     block: u32,
     socket: Option<Socket>,
@@ -49,6 +50,8 @@ pub struct Report {
     pub error: Option<String>,
     /// The reply's `tracks`.
     pub tracks: Vec<String>,
+    /// The codes of the reply's `verdict` and `verdicts`.
+    pub verdicts: Vec<String>,
     /// The moment, since the viewer began to make its offer.
     pub now: Duration,
     /// Whether the socket of the offer is closed, for viewers that have one.
@@ -105,6 +108,7 @@ impl Watch {
     fn sections(sections: &'static [&'static str]) -> Self {
         Self {
             sections,
+            without: None,
             data_channel: false,
             block: 32,
             socket: None,
@@ -128,6 +132,12 @@ impl Watch {
             dialect: "webrtc",
             hangs_up: false,
         });
+        self
+    }
+
+    /// Without a codec that the browser has: `video/H264` and the like.
+    pub fn without(mut self, codec: &'static str) -> Self {
+        self.without = Some(codec);
         self
     }
 
@@ -155,6 +165,7 @@ impl Page {
         let options = json!({
             "camera": camera,
             "sections": watch.sections,
+            "without": watch.without,
             "dataChannel": watch.data_channel,
             "block": watch.block,
             "socket": watch.socket.map(|socket| json!({
@@ -247,6 +258,10 @@ impl Report {
             status: u16::try_from(count(&value["status"])).expect("a status is small"),
             error: value["error"].as_str().map(str::to_owned),
             tracks: list(&value["tracks"]).iter().map(text).collect(),
+            verdicts: list(&value["verdicts"])
+                .iter()
+                .map(|verdict| text(&verdict["code"]))
+                .collect(),
             now: milliseconds(&value["now"]).expect("a moment is a number"),
             hung_up: value["hungUp"] == true,
             shown: list(&value["seen"])

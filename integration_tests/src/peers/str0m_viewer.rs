@@ -171,6 +171,7 @@ impl Viewer {
             took: self.start.elapsed(),
             video: self.video.stream(),
             audio: self.audio.stream(),
+            ..Received::default()
         }
     }
 }

@@ -110,6 +110,7 @@ impl Seen {
             took: start.elapsed(),
             video: stream(&self.video),
             audio: stream(&self.audio),
+            ..Received::default()
         }
     }
 }

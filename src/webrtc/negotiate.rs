@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
+
 use crate::{
     base::{Error, Note, Verdict},
     hub::Tracks,
@@ -369,7 +371,8 @@ fn mismatch(kind: Kind, camera: &[&str], offer: &Offer, wanted: &[usize]) -> Str
             .contains(&name.as_str())
         })
         .collect();
-    names.dedup();
+    let mut told = HashSet::new();
+    names.retain(|name| told.insert(name.clone()));
     names.truncate(8);
     let offered = if names.is_empty() {
         "none".to_owned()

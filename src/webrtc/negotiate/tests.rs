@@ -179,6 +179,13 @@ fn a_picture_that_cannot_be_shown_is_an_error_that_names_both_sides() {
 }
 
 #[test]
+fn what_an_offer_takes_is_named_once() {
+    let section = "a=rtpmap:96 VP8/90000|a=rtpmap:97 AV1/90000|a=rtpmap:98 VP8/90000";
+    let error = plan(&[video("42c01f")], &[("video 96 97 98", section)]).unwrap_err();
+    assert!(error.to_string().contains("only VP8, AV1;"), "{error}");
+}
+
+#[test]
 fn sound_that_does_not_fit_is_left_out_with_a_note() {
     let plan = plan(
         &[video("42c01f"), Codec::Opus],

@@ -41,7 +41,7 @@ class Sound:
 
     def __init__(self):
         self.samples = array.array("h")
-        self.seconds = 0.0
+        self.rate, self.seconds = RATE, 0.0
 
     def add(self, samples, rate, channels):
         block = array.array("h", samples)[::channels]
@@ -49,7 +49,7 @@ class Sound:
         step = rate // RATE
         # The mean of neighbours, so that what is higher than speech is not heard as something lower.
         means = (sum(block[i : i + step]) // step for i in range(0, len(block) - step + 1, step))
-        # 44100 Hz come to 8820.
+        # Not always the same: 44100 Hz come to 8820.
         self.rate = rate / step
         self.samples = (self.samples + array.array("h", means))[-LONG:]
 

@@ -7,7 +7,7 @@ use integration_tests::camera::{Camera, Setup};
 pub(super) struct Video {
     pub(super) name: &'static str,
     pub(super) camera: fn() -> Setup,
-    /// As the configuration names the camera at this URL.
+    /// As the configuration names the camera at this URL: itself, and what stands in for it.
     pub(super) sources: fn(&str) -> Vec<String>,
     pub(super) expected: &'static [(Receiver, Picture)],
     pub(super) sounds: &'static [Sound],

@@ -2,11 +2,12 @@
 """A live RTSP camera on GStreamer's RTSP server, told what to be by its arguments.
 
 Tells what happens to it as JSON lines on standard output: `listening`, `connected`, `request`,
-`closed`. The picture is a function of the time since `--epoch` alone, so viewers see the same
+`closed`, and each half second of what is `heard` through its back channel. The picture is a function of the time since `--epoch` alone, so viewers see the same
 picture at the same time, and a restarted camera shows what it would have shown anyway.
 """
 
 import argparse
+import array
 import functools
 import gc
 import json
@@ -40,6 +41,11 @@ CODECS = {
     "g722": ("identity", "avenc_g722 ! rtpg722pay", 9),
     "g726": ("identity", "avenc_g726 bitrate=32000 ! rtpg726pay", 97),
 }
+
+
+# What is said through the back channel: payload type, its name, what unpacks it
+SPEECH = {"pcmu": (0, "PCMU", "rtppcmudepay ! mulawdec"), "pcma": (8, "PCMA", "rtppcmadepay ! alawdec")}
+SPEECH_RATE = 8000
 
 
 def tell(event, **facts):
@@ -132,13 +138,44 @@ class Broadcast(threading.Thread):
             source.emit("push-buffer", buffer)
 
 
-class Camera(GstRtspServer.RTSPMediaFactory):
+class Ears:
+    """Tells how loud what comes through the back channel is, and its tone."""
+
+    def __init__(self, sink):
+        self.samples = array.array("h")
+        sink.connect("new-sample", self.take)
+
+    def take(self, sink):
+        buffer = sink.emit("pull-sample").get_buffer()
+        self.samples.frombytes(buffer.extract_dup(0, buffer.get_size()))
+        if len(self.samples) >= SPEECH_RATE // 2:
+            now, self.samples = self.samples, array.array("h")
+            rising = sum(a < 0 <= b for a, b in zip(now, now[1:]))
+            tell("heard", hertz=rising * SPEECH_RATE / len(now), loudest=max(map(abs, now)))
+        return Gst.FlowReturn.OK
+
+
+class Camera:
     """One media, shared by everybody who watches."""
 
     def __init__(self, options, clips):
-        super().__init__()
         self.clips, self.epoch = clips, options.epoch
+        if options.back_channel:
+            self.factory = GstRtspServer.RTSPOnvifMediaFactory.new()
+            self.factory.set_media_gtype(GstRtspServer.RTSPOnvifMedia.__gtype__)
+            number, name, unpack = SPEECH[options.back_channel]
+            self.factory.set_backchannel_launch(
+                f'( capsfilter name=depay_backchannel caps="application/x-rtp,media=audio,'
+                f'payload={number},clock-rate={SPEECH_RATE},encoding-name={name}" ! {unpack}'
+                " ! audioconvert ! audio/x-raw,format=S16LE,channels=1"
+                " ! appsink name=ears emit-signals=true sync=false async=false )"
+            )
+        else:
+            self.factory = GstRtspServer.RTSPMediaFactory()
         tracks = []
+        # Who speaks takes no other track, of which GStreamer's server would complain now and then, and not
+        # hear anything any more.
+        lenient = "errorignore ignore-notlinked=true convert-to=ok !" if options.back_channel else ""
         for i, clip in enumerate(clips):
             _, payloader, payload_type = CODECS[clip.codec]
             extra = ""
@@ -150,20 +187,22 @@ class Camera(GstRtspServer.RTSPMediaFactory):
             mtu = options.mtu if i == 0 else 1400
             tracks.append(
                 f"appsrc name=source{i} is-live=true format=time block=false"
-                f" ! {payloader} name=pay{i} pt={payload_type} mtu={mtu} {extra}"
+                f" ! {lenient} {payloader} name=pay{i} pt={payload_type} mtu={mtu} {extra}"
             )
-        self.set_launch(f"( {' '.join(tracks)} )")
-        self.set_shared(True)
-        self.set_stop_on_disconnect(True)
-        self.set_latency(0)
-        self.set_enable_rtcp(not options.no_sender_reports)
+        self.factory.set_launch(f"( {' '.join(tracks)} )")
+        self.factory.set_shared(True)
+        self.factory.set_stop_on_disconnect(True)
+        self.factory.set_latency(0)
+        self.factory.set_enable_rtcp(not options.no_sender_reports)
         lower = GstRtsp.RTSPLowerTrans
-        self.set_protocols(
+        self.factory.set_protocols(
             {"tcp": lower.TCP, "udp": lower.UDP, "any": lower.TCP | lower.UDP}[options.transport]
         )
-        self.connect("media-configure", self.configure)
+        self.factory.connect("media-configure", self.configure)
 
     def configure(self, _factory, media):
+        if sink := media.get_element().get_by_name_recurse_up("ears"):
+            Ears(sink)
         Broadcast(self.clips, media, self.epoch).start()
 
 
@@ -183,7 +222,7 @@ def demand_password(server, camera, options):
     permissions = GstRtspServer.RTSPPermissions()
     for what in ("access", "construct"):
         permissions.add_permission_for_role("viewer", f"media.factory.{what}", True)
-    camera.set_permissions(permissions)
+    camera.factory.set_permissions(permissions)
 
 
 def watch_clients(server):
@@ -218,6 +257,7 @@ def main():
     parser.add_argument("--mtu", type=int, default=1400)
     parser.add_argument("--parameter-sets-in-band", action="store_true")
     parser.add_argument("--no-sender-reports", action="store_true")
+    parser.add_argument("--back-channel", choices=SPEECH)
     parser.add_argument("--auth", choices=["digest", "basic"])
     parser.add_argument("--user")
     parser.add_argument("--password")
@@ -226,7 +266,8 @@ def main():
     Gst.init(None)
     # Cameras share what they play.
     clip_of = functools.cache(lambda track: Clip(*track.split("=", 1), options.fps))
-    server = GstRtspServer.RTSPServer()
+    onvif = GstRtspServer.RTSPOnvifServer
+    server = onvif.new() if options.back_channel else GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(options.port)
     if options.track:
@@ -235,10 +276,10 @@ def main():
             demand_password(server, camera, options)
         # Cameras decode percent-encoded paths, GStreamer's server does not.
         for path in ("/live", "/%6Cive"):
-            server.get_mount_points().add_factory(path, camera)
+            server.get_mount_points().add_factory(path, camera.factory)
     for path, *tracks in options.mount:
         camera = Camera(options, [clip_of(track) for track in tracks])
-        server.get_mount_points().add_factory(path, camera)
+        server.get_mount_points().add_factory(path, camera.factory)
     watch_clients(server)
     if server.attach(None) == 0:
         sys.exit(f"port {options.port} is taken")

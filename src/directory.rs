@@ -1,5 +1,9 @@
 //! [`Directory`]: from a source URL to its running hub; starts it on first demand, keeps it a while
-//! after the last, stops it.
+//! after the last, stops it. Of a camera with several sources it opens those that are needed, and brings
+//! picture and sound of two together.
+
+mod composed;
+mod opening;
 
 use std::{
     collections::HashMap,
@@ -14,9 +18,10 @@ use std::{
 use tokio::sync::watch;
 use tracing::Instrument;
 
+pub use self::opening::Opened;
 use crate::{
     base::{Diagnosis, Error, ErrorKind, Secret, SourceUrl, Tasks, backoff::Backoff},
-    hub::{self, Hub, Publisher, State},
+    hub::{self, Failure, Hub, Publisher, State},
     source::{self, Confinement, Source},
 };
 
@@ -39,6 +44,10 @@ struct Inner {
     started: AtomicU64,
     linger: Duration,
     entries: Mutex<HashMap<Secret, Entry>>,
+    /// Never held together with that of the entries.
+    composed: Mutex<composed::Table>,
+    /// Why sources that are closed now failed at last, as long as that says something of the next attempt.
+    failures: Mutex<HashMap<Secret, Failure>>,
 }
 
 struct Entry {
@@ -60,6 +69,8 @@ pub struct Listed {
     pub trouble: Option<Diagnosis>,
     /// How many watch it.
     pub viewers: usize,
+    /// How many of those who watch another one hear it.
+    pub listeners: usize,
     /// Media bytes that have come from it.
     pub bytes: u64,
     /// Media bytes that are kept for viewers.
@@ -78,6 +89,8 @@ impl Directory {
                 started: AtomicU64::new(0),
                 linger,
                 entries: Mutex::default(),
+                composed: Mutex::default(),
+                failures: Mutex::default(),
             }),
             confinement: Confinement::default(),
         }
@@ -130,6 +143,7 @@ impl Directory {
             state: entry.hub.state(),
             trouble: entry.hub.trouble(),
             viewers: entry.hub.viewers(),
+            listeners: entry.hub.listeners(),
             bytes: entry.hub.bytes(),
             kept: entry.hub.kept(),
             is_converting: entry.hub.is_converting(),
@@ -141,7 +155,13 @@ impl Directory {
         let (out, hub) = hub::hub();
         let (leases, wanted) = watch::channel(0);
         let conversion = out.conversion(hub.clone());
-        let number = self.inner.started.fetch_add(1, Ordering::Relaxed);
+        let speech = source::speech::attend(
+            Arc::clone(&source),
+            hub.clone(),
+            out.listener(),
+            self.inner.tasks.stop().child_token(),
+        );
+        let number = self.inner.number();
         let keeper = Keeper {
             number,
             key: url.key(),
@@ -155,6 +175,9 @@ impl Directory {
         self.inner
             .tasks
             .spawn("conversion", conversion.run().instrument(span.clone()));
+        self.inner
+            .tasks
+            .spawn("speech", speech.instrument(span.clone()));
         self.inner
             .tasks
             .spawn("source", keeper.keep().instrument(span));
@@ -177,6 +200,29 @@ impl Inner {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Secret, Entry>> {
         // Nothing panics between two changes that belong together.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn composed(&self) -> std::sync::MutexGuard<'_, composed::Table> {
+        self.composed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failures(&self) -> std::sync::MutexGuard<'_, HashMap<Secret, Failure>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another one each time.
+    fn number(&self) -> u64 {
+        self.started.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Remembers how a source was when it was closed.
+    fn remember(&self, key: &Secret, hub: &Hub) {
+        let mut failures = self.failures();
+        failures.retain(|_, failure| failure.is_recent());
+        match hub.failure() {
+            Some(failure) => failures.insert(key.clone(), failure),
+            None => failures.remove(key),
+        };
     }
 }
 
@@ -240,6 +286,7 @@ impl Keeper {
             // Under the lock, so that nobody takes a lease meanwhile.
             let mut entries = self.inner.lock();
             if *self.wanted.borrow() == 0 || tasks.stop().is_cancelled() {
+                self.inner.remember(&self.key, &self.hub);
                 remove(&mut entries, &self.key, self.number);
                 tracing::info!(bytes = self.hub.bytes(), "source stopped");
                 return;

@@ -20,7 +20,7 @@ pub use crate::media::still::Size;
 use crate::{
     base::{Error, ErrorKind, SourceUrl, Tasks, Verdict},
     directory::Directory,
-    hub::{Hub, LeftOut, Tracks},
+    hub::{self, Decision, Hub, Known, LeftOut, Tracks},
     media::{Codec, Frame, Kind, still},
 };
 
@@ -89,7 +89,8 @@ impl Stills {
         }
     }
 
-    /// The last key frame of a camera, which is opened if need be, as a JPEG.
+    /// The last key frame of a camera, which is opened if need be, as a JPEG; of several sources that of the
+    /// first that has one.
     ///
     /// # Errors
     /// `NotAcceptable` when the camera has no picture that can be decoded, `DeadlineExceeded` when no
@@ -98,7 +99,7 @@ impl Stills {
     pub async fn jpeg(
         &self,
         directory: &Directory,
-        url: &SourceUrl,
+        urls: &[SourceUrl],
         size: Size,
     ) -> Result<Bytes, Error> {
         let _waiting = self.shared.waiting.try_acquire().map_err(|_| {
@@ -107,12 +108,15 @@ impl Stills {
                 format!("{WAITING_MAX} wait for a picture, which is the limit; try again"),
             )
         })?;
-        let lease = directory.lease(url)?;
-        self.answer(lease.hub(), size).await
+        let deadline = Instant::now() + LIMIT;
+        let (found, mut opened) = directory.open(urls, deadline, choose).await?;
+        let lease = opened.take(found);
+        let lease =
+            lease.ok_or_else(|| Error::new(ErrorKind::Internal, "a source was not opened"))?;
+        self.answer(deadline, lease.hub(), size).await
     }
 
-    async fn answer(&self, hub: &Hub, size: Size) -> Result<Bytes, Error> {
-        let deadline = Instant::now() + LIMIT;
+    async fn answer(&self, deadline: Instant, hub: &Hub, size: Size) -> Result<Bytes, Error> {
         let answer = self.answer_by(deadline, hub, size);
         timeout_at(deadline, answer).await.unwrap_or_else(|_| {
             Err(Error::new(
@@ -235,10 +239,36 @@ impl Kept {
     }
 }
 
+/// The first source with a picture that can be decoded.
+///
+/// # Errors
+/// Why the first source has none.
+fn choose(sources: &[Known]) -> Result<Decision<usize>, Error> {
+    let found = match hub::first(sources, is_decoded).made() {
+        Ok(found) => found,
+        Err(next) => return Ok(next),
+    };
+    if let Some(found) = found {
+        return Ok(Decision::Made(found));
+    }
+    let mut reasons = sources.iter().map(|known| match known {
+        Known::Failed(error) => error.clone(),
+        Known::Open(tracks) => nothing(tracks),
+        Known::Unasked | Known::Opening | Known::Late(_) => nothing(&Tracks::default()),
+    });
+    Err(reasons
+        .next()
+        .unwrap_or_else(|| nothing(&Tracks::default())))
+}
+
+fn is_decoded(tracks: &Tracks) -> bool {
+    let mut usable = tracks.usable.iter();
+    usable.any(|track| matches!(track.codec, Codec::H264(_)))
+}
+
 async fn key_picture(hub: &Hub) -> Result<Vec<Arc<Frame>>, Error> {
     let tracks = hub.ready(LIMIT).await?;
-    let is_decoded = |codec| matches!(codec, Codec::H264(_));
-    if tracks.usable.iter().any(|track| is_decoded(track.codec)) {
+    if is_decoded(&tracks) {
         hub.next_key_picture().await
     } else {
         Err(nothing(&tracks))
@@ -247,6 +277,16 @@ async fn key_picture(hub: &Hub) -> Result<Vec<Arc<Frame>>, Error> {
 
 /// Why there is no picture.
 fn nothing(tracks: &Tracks) -> Error {
+    let mut codecs = tracks.usable.iter().map(|track| track.codec);
+    if let Some(codec) = codecs.find(|codec| codec.kind() == Kind::Video) {
+        return Error::new(
+            Verdict::NoStill,
+            format!(
+                "no JPEG can be made: the camera's video is {codec}, which is not decoded here: set it to \
+                 H264 in the camera, or use its second stream"
+            ),
+        );
+    }
     let mut left_out = tracks.left_out.iter();
     let told = left_out.find(|track| track.kind == Kind::Video);
     told.map_or_else(
@@ -263,7 +303,10 @@ fn nothing(tracks: &Tracks) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::{
+        slice::from_ref,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
 
     use futures::future::join_all;
 
@@ -327,7 +370,7 @@ mod tests {
     async fn the_demo_camera_has_a_picture() {
         let tasks = Tasks::on_current_runtime();
         let (stills, directory) = (Stills::new(tasks.clone()), Directory::new(tasks, LINGER));
-        let jpeg = stills.jpeg(&directory, &url("demo:"), size(320)).await;
+        let jpeg = stills.jpeg(&directory, &[url("demo:")], size(320)).await;
         let jpeg = jpeg.unwrap();
         assert!(jpeg.starts_with(&[0xff, 0xd8]) && jpeg.ends_with(&[0xff, 0xd9]));
         let mut decoder = jpeg_decoder::Decoder::new(&jpeg[..]);
@@ -337,10 +380,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn of_several_sources_the_first_with_a_picture_is_drawn() {
+        let (stills, directory, drawn) = counting();
+        let sources = |texts: &[&str]| texts.iter().map(|text| url(text)).collect::<Vec<_>>();
+        let second = sources(&["nonsense://x", "demo:"]);
+        assert!(stills.jpeg(&directory, &second, size(9)).await.is_ok());
+        assert_eq!(drawn.all_and_most().0, 1);
+        let none = sources(&["nonsense://x", "demo:no"]);
+        let error = stills.jpeg(&directory, &none, size(9)).await.unwrap_err();
+        assert_eq!(error.verdict(), Verdict::BadUrl);
+        assert!(error.to_string().contains("nonsense"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn one_picture_of_a_camera_is_drawn_at_a_time() {
         let (stills, directory, drawn) = counting();
         let demo = url("demo:");
-        let asked = (1..9).map(|width| stills.jpeg(&directory, &demo, size(width)));
+        let asked = (1..9).map(|width| stills.jpeg(&directory, from_ref(&demo), size(width)));
         assert!(join_all(asked).await.iter().all(Result::is_ok));
         assert_eq!(drawn.all_and_most(), (8, 1));
     }
@@ -351,7 +407,7 @@ mod tests {
         let cameras: Vec<_> = (0..8).map(|i| url(&format!("demo:?{i}"))).collect();
         let asked = cameras
             .iter()
-            .map(|camera| stills.jpeg(&directory, camera, size(9)));
+            .map(|camera| stills.jpeg(&directory, from_ref(camera), size(9)));
         assert!(join_all(asked).await.iter().all(Result::is_ok));
         let (all, most) = drawn.all_and_most();
         assert!(all == 8 && most <= DECODERS_MAX, "{all} {most}");
@@ -361,12 +417,17 @@ mod tests {
     async fn no_more_wait_than_there_are_places() {
         let (stills, directory, _) = counting();
         let demo = url("demo:");
-        let asked = (0..=WAITING_MAX).map(|_| stills.jpeg(&directory, &demo, size(9)));
+        let asked = (0..=WAITING_MAX).map(|_| stills.jpeg(&directory, from_ref(&demo), size(9)));
         let mut answers = join_all(asked).await;
         let last = answers.pop().unwrap().unwrap_err();
         assert_eq!(last.kind(), ErrorKind::ResourceExhausted);
         assert!(answers.iter().all(Result::is_ok));
-        assert!(stills.jpeg(&directory, &demo, size(9)).await.is_ok());
+        assert!(
+            stills
+                .jpeg(&directory, from_ref(&demo), size(9))
+                .await
+                .is_ok()
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -381,7 +442,7 @@ mod tests {
             ..Tracks::default()
         };
         let begun = Instant::now();
-        let (error, ()) = tokio::join!(stills.answer(&hub, size(9)), async {
+        let (error, ()) = tokio::join!(stills.answer(begun + LIMIT, &hub, size(9)), async {
             tokio::time::sleep(LIMIT * 7 / 8).await;
             publisher.announce(tracks);
         });
@@ -391,7 +452,10 @@ mod tests {
         let _busy = stills.turn(&hub).lock_owned().await;
         publisher.publish(key_frame(1));
         let begun = Instant::now();
-        let error = stills.answer(&hub, size(9)).await.unwrap_err();
+        let error = stills
+            .answer(begun + LIMIT, &hub, size(9))
+            .await
+            .unwrap_err();
         assert_eq!(error.verdict(), Verdict::LateStill);
         assert!(error.to_string().contains("not decoded in time"), "{error}");
         assert!(begun.elapsed() <= LIMIT + Duration::from_millis(10));
@@ -401,7 +465,7 @@ mod tests {
     async fn a_key_frame_is_drawn_once_for_all_and_forgotten_with_its_camera() {
         let (stills, directory, drawn) = counting();
         let demo = url("demo:");
-        let ask = |width| stills.jpeg(&directory, &demo, size(width));
+        let ask = |width| stills.jpeg(&directory, from_ref(&demo), size(width));
         assert!(join_all([ask(5), ask(5), ask(5)]).await[0].is_ok());
         assert_eq!(drawn.all_and_most().0, 1);
         ask(6).await.unwrap();
@@ -445,7 +509,7 @@ mod tests {
         let stills = Stills::drawn_by(tasks.clone(), Box::new(|_, _| panic!("on purpose")));
         let directory = Directory::new(tasks.clone(), LINGER);
         for panics in 1..4 {
-            let answer = stills.jpeg(&directory, &url("demo:"), size(9)).await;
+            let answer = stills.jpeg(&directory, &[url("demo:")], size(9)).await;
             assert_eq!(answer.unwrap_err().kind(), ErrorKind::Internal);
             assert_eq!(tasks.panics(), panics);
         }
@@ -464,16 +528,30 @@ mod tests {
         };
         publisher.connecting();
         publisher.announce(tracks.clone());
-        let error = stills.answer(&hub, size(9)).await.unwrap_err();
+        let error = stills
+            .answer(Instant::now() + LIMIT, &hub, size(9))
+            .await
+            .unwrap_err();
         assert_eq!(error.verdict(), Verdict::NoKeyFrame);
         assert!(error.to_string().contains("I-frame interval"), "{error}");
+        tracks.usable[0].codec = Codec::H265(None);
+        publisher.announce(tracks.clone());
+        let error = stills
+            .answer(Instant::now() + LIMIT, &hub, size(9))
+            .await
+            .unwrap_err();
+        assert_eq!(error.verdict(), Verdict::NoStill);
+        assert!(error.to_string().contains("H265"), "{error}");
         tracks.usable.clear();
         tracks.left_out.push(LeftOut {
             kind: Kind::Video,
             note: Note::new(Verdict::UnsupportedVideo, "it is MJPEG"),
         });
         publisher.announce(tracks);
-        let error = stills.answer(&hub, size(9)).await.unwrap_err();
+        let error = stills
+            .answer(Instant::now() + LIMIT, &hub, size(9))
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotAcceptable);
         assert!(error.to_string().contains("it is MJPEG"), "{error}");
     }

@@ -7,7 +7,7 @@
 //   background  false: nothing is played while the page is hidden
 //
 // `mode` is go2rtc's order of transports. There is one here, so it says nothing new; neither does
-// `microphone` in `media`, as nothing is sent to cameras.
+// `microphone` in `media`, as this page does not use one; other clients can speak.
 
 import { labelOf, say } from './cameras.js';
 import { Player } from './player.js';

@@ -18,6 +18,7 @@ use porthole::{
     },
     webrtc::{
         addresses::Addresses,
+        admission::Admission,
         arena::Arena,
         extension::{Extensions, Stamps},
         history::History,
@@ -222,7 +223,8 @@ async fn start(browser: &UdpSocket) -> Arc<Port> {
     let tasks = Tasks::on_current_runtime();
     let sockets = Sockets::bind(config.media_listen).expect("a port is free");
     let addresses = Addresses::new(&config);
-    let (relays, relayed) = Relays::start(&config, &tasks, &addresses).expect("there are none");
+    let (relays, relayed) =
+        Relays::start(&config, &tasks, &addresses, &Admission::new(&[])).expect("there are none");
     let port = Port::start(sockets, relays, relayed, &addresses, &tasks)
         .expect("the runtime takes the sockets");
     // The first time waits until the runtime has heard from the kernel that there is room.

@@ -1,7 +1,7 @@
 """What schemathesis does beside making up requests from openapi.yaml.
 
 Nothing that it sends may lead off this machine: a camera's URL, made up or of an example, becomes the one of the
-demo camera, and so does an address of the network in an offer. A camera that cannot be reached would be answered
+demo camera or a program, and so does an address of the network in an offer. A camera that cannot be reached would be answered
 with 502 or 504, too, which is right and no failure to look for. And as chance finds neither a browser's offer nor
 the name of a camera nor a session, a part of the requests is given one.
 """
@@ -15,6 +15,7 @@ import zlib
 import schemathesis
 
 BASE = os.environ["PORTHOLE_URL"]
+PROGRAMS = os.environ["PROGRAMS"].split("\n")
 CAMERA = re.compile(r"rtsp[sx]?\s*:\S*", re.IGNORECASE)
 ELSEWHERE = re.compile(r"\b192\.168\.\d+\.\d+\b")
 FINGERPRINT = ":".join(f"{byte:02X}" for byte in range(1, 33))
@@ -48,11 +49,11 @@ def before_call(context, case, kwargs):
     if isinstance(case.body, (dict, list)):
         case.body = fit(case.body, seed)
     elif isinstance(case.body, str):
-        case.body = here(case.body)
+        case.body = here(case.body, seed)
         if case.media_type != "application/trickle-ice-sdpfrag" and seed & 1:
             case.body = OFFER
     elif isinstance(case.body, bytes):
-        case.body = here(case.body.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+        case.body = here(case.body.decode("utf-8", "surrogateescape"), seed).encode("utf-8", "surrogateescape")
 
 
 def fit(value, seed, key=None):
@@ -64,12 +65,12 @@ def fit(value, seed, key=None):
     if not isinstance(value, str):
         return value
     if key in NAMES and seed & 2:
-        return "demo"
+        return camera(seed).removesuffix(":") if key in ("src", "url") else "demo"
     if key == "sdp" and seed & 1:
         return OFFER
     if key in IN_BASE64:
         return in_base64(value, seed)
-    return here(value)
+    return here(value, seed)
 
 
 def in_base64(value, seed):
@@ -79,11 +80,22 @@ def in_base64(value, seed):
         text = base64.b64decode(value, validate=True).decode()
     except ValueError:
         return value
-    return base64.b64encode(here(text).encode()).decode()
+    return base64.b64encode(here(text, seed).encode()).decode()
 
 
-def here(text):
-    return ELSEWHERE.sub("127.0.0.1", CAMERA.sub("demo:", text))
+def here(text, seed):
+    """The text with the demo camera for each other one, or now and then a program."""
+    text = CAMERA.sub(lambda _: camera(seed), text)
+    return ELSEWHERE.sub("127.0.0.1", text)
+
+
+def camera(seed):
+    """The demo camera; in every fourth request a program, which nobody may have run, and that is noted."""
+    if seed & 24:
+        return "demo:"
+    with open(os.environ["PROGRAMS_ASKED"], "a", encoding="utf-8") as asked:
+        asked.write("program\n")
+    return PROGRAMS[seed // 32 % len(PROGRAMS)]
 
 
 def new_session():

@@ -10,6 +10,7 @@ pub mod network;
 pub mod offer;
 pub mod peers;
 pub mod probe;
+pub mod processes;
 pub mod scripted;
 pub mod server;
 pub mod tools;

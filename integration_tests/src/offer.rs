@@ -44,3 +44,11 @@ pub fn probe() -> String {
          a=msid-semantic: WMS\r\n{audio}{video}{data}"
     )
 }
+
+/// The same with H.265 in place of VP8.
+#[must_use]
+pub fn probe_with_h265() -> String {
+    let h265 =
+        "a=rtpmap:96 H265/90000\r\na=fmtp:96 level-id=156;profile-id=1;tier-flag=0;tx-mode=SRST";
+    probe().replace("a=rtpmap:96 VP8/90000", h265)
+}

@@ -89,9 +89,29 @@ impl Server {
         Self::listening(&address, &[]).await
     }
 
+    /// Starts with further arguments under `wrapper`, which must become the server, as `strace -D` does.
+    ///
+    /// # Panics
+    /// As [`start_with`](Self::start_with).
+    pub async fn start_under(wrapper: &[&str], arguments: &[&str]) -> Self {
+        Self::listening_under(wrapper, "127.0.0.1:0", arguments).await
+    }
+
     async fn listening(address: &str, arguments: &[&str]) -> Self {
+        Self::listening_under(&[], address, arguments).await
+    }
+
+    async fn listening_under(wrapper: &[&str], address: &str, arguments: &[&str]) -> Self {
         let binary = binary();
-        let mut child = Command::new(&binary)
+        let mut command = match wrapper {
+            [] => Command::new(&binary),
+            [program, others @ ..] => {
+                let mut command = Command::new(program);
+                command.args(others).arg(&binary);
+                command
+            }
+        };
+        let mut child = command
             .args(["--listen", address, "--log", "debug"])
             .args(arguments)
             .stdin(Stdio::null())

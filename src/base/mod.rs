@@ -4,6 +4,8 @@ pub mod backoff;
 pub mod error;
 pub mod id;
 mod masked;
+pub mod program;
+pub mod reach;
 pub mod redact;
 pub mod source_text;
 pub mod source_url;
@@ -13,6 +15,7 @@ pub mod verdict;
 
 pub use error::{Error, ErrorKind};
 pub use id::SessionId;
+pub use program::{Program, ProgramKind};
 pub use redact::{Credentials, Secret};
 pub use source_text::{Meaning, SourceText};
 pub use source_url::SourceUrl;

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use super::{Error, Secret, SourceUrl, Verdict, masked::SECRET_PARTS};
+use super::{Error, Program, Secret, SourceUrl, Verdict, masked::SECRET_PARTS};
 
 /// What go2rtc's clients put before what a converter is to read.
-const CONVERTER: &str = "ffmpeg:";
+pub(crate) const CONVERTER: &str = "ffmpeg:";
 /// Longest text accepted, in bytes: as long as a URL.
 const TEXT_MAX: usize = 4096;
 
@@ -61,6 +61,15 @@ impl SourceText {
         })
     }
 
+    /// What `program` plays, as `text` has it.
+    #[must_use]
+    pub fn of_program(text: &str, program: Program) -> Self {
+        Self {
+            text: Secret::new(text),
+            meaning: Meaning::Camera(SourceUrl::of_program(program)),
+        }
+    }
+
     /// What it stands for.
     #[must_use]
     pub fn meaning(&self) -> &Meaning {
@@ -85,7 +94,7 @@ impl SourceText {
 
 /// What is between the prefix of a converter and the options after `#`, and these options. A `#` before
 /// the `@` of a login is of its password.
-fn split(text: &str) -> (&str, &str) {
+pub(crate) fn split(text: &str) -> (&str, &str) {
     let rest = text.strip_prefix(CONVERTER).unwrap_or(text);
     let Some(first) = rest.find('#') else {
         return (rest, "");
@@ -113,6 +122,9 @@ impl fmt::Display for SourceText {
     /// As it was written if that can hold no secret, which clients compare with what they have sent;
     /// otherwise what [`SourceUrl`] shows, without options.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(program) = self.camera().and_then(SourceUrl::program) {
+            return f.write_str(program.shown());
+        }
         let text = self.text.reveal();
         let (location, options) = split(text);
         let shown = match &self.meaning {

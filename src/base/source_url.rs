@@ -8,7 +8,7 @@ use std::{
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use super::{Credentials, Error, Secret, Verdict, masked::shown};
+use super::{Credentials, Error, Program, Secret, Verdict, masked::shown};
 
 /// Where media comes from: a URL whose credentials and secret query values are never printed.
 ///
@@ -26,6 +26,7 @@ struct Parts {
     options: Vec<(String, String)>,
     key: String,
     shown: String,
+    program: Option<Program>,
 }
 
 /// Longest URL accepted, in bytes. Signed camera links of cloud services stay below 2 KiB.
@@ -147,6 +148,7 @@ impl SourceUrl {
             options,
             key,
             shown,
+            program: None,
         })))
     }
 
@@ -165,7 +167,32 @@ impl SourceUrl {
             credentials: None,
             options: Vec::new(),
             url,
+            program: None,
         })))
+    }
+
+    /// What `program` plays. No text that is parsed is equal to it.
+    ///
+    /// # Panics
+    /// Never: the schemes of programs are schemes.
+    #[must_use]
+    pub fn of_program(program: Program) -> Self {
+        let scheme = program.kind().scheme();
+        let url = Url::parse(&format!("{scheme}:")).expect("a scheme and a colon are a URL");
+        Self(Arc::new(Parts {
+            shown: program.shown().to_owned(),
+            key: program.key(),
+            credentials: None,
+            options: Vec::new(),
+            url,
+            program: Some(program),
+        }))
+    }
+
+    /// What is to be run for it, if the configuration has that.
+    #[must_use]
+    pub fn program(&self) -> Option<&Program> {
+        self.0.program.as_ref()
     }
 
     /// The scheme in lower case, without the colon.

@@ -127,6 +127,16 @@ verdicts! {
     Internal, "internal", Server, Internal,
         "Report it with the lines of the log around it.";
 
+    /// The program that this camera needs is not on this machine.
+    ProgramMissing, "program-missing", Server, Unavailable,
+        "Install it, such as ffmpeg, or write its whole path in the configuration (ffmpeg.bin).";
+    /// The program that should bring the camera's media has ended.
+    ProgramFailed, "program-failed", Server, Unavailable,
+        "Read the evidence, and run the command by hand; it is started again by itself.";
+    /// The program that should bring the camera's media brings none.
+    ProgramSilent, "program-silent", Server, DeadlineExceeded,
+        "Check what it reads, and run the command by hand; it is started again by itself.";
+
     /// The name of the camera's host cannot be found.
     UnknownHost, "unknown-host", Name, Unavailable,
         "Check the host name in the URL, or write the camera's IP address.";
@@ -205,13 +215,16 @@ verdicts! {
         "Switch the video of this stream on in the camera, or use another stream of it.";
     /// The camera's video has a codec that browsers cannot play by WebRTC.
     UnsupportedVideo, "unsupported-video", Media, NotAcceptable,
-        "Set the camera's video to H.264, or use its second stream.";
+        "Set the camera's video to H.264, use its second stream, or configure ffmpeg:…#video=h264.";
     /// The camera's sound has a codec that browsers cannot play by WebRTC.
     UnsupportedAudio, "unsupported-audio", Media, NotAcceptable,
         "Set the camera's sound to AAC-LC, G.711 (PCMU or PCMA) or Opus, with one or two channels.";
     /// The camera sends B-frames, which browsers cannot show by WebRTC.
     BFrames, "b-frames", Media, NotAcceptable,
         "Set the H.264 profile to Baseline in the camera, or the number of B-frames to 0.";
+    /// A source of the camera cannot be used, and what the others have is played.
+    OtherSource, "other-source", Media, Unavailable,
+        "Check the source that the note names; who watches anew gets it when it is there again.";
     /// No key frame has come from the camera for a while, so nothing can be decoded.
     NoKeyFrame, "no-key-frame", Media, DeadlineExceeded,
         "Set the key frame interval (I-frame interval) to 2 s or less in the camera, or restart it.";
@@ -230,7 +243,7 @@ verdicts! {
     /// The camera ended the stream.
     CameraEnded, "camera-ended", Media, Unavailable,
         "Nothing: it is called again by itself.";
-    /// The camera's video has an H.264 profile that browsers do not decode, or another than it describes.
+    /// The camera's video has a profile that browsers do not decode, or another than it describes.
     WrongProfile, "wrong-profile", Media, NotAcceptable,
         "Set the H.264 profile to Baseline, Main or High in the camera, with 8 bits and 4:2:0.";
     /// The camera's key frames are far apart, so the first viewer waits long, and so do all after a loss.
@@ -252,18 +265,28 @@ verdicts! {
     LateStill, "late-still", Media, DeadlineExceeded,
         "Ask again; this server is busy, or the camera's key frames are far apart.";
 
+    /// The camera cannot be talked to: it has no ONVIF back channel.
+    NoBackChannel, "no-back-channel", Media, NotAcceptable,
+        "Switch the sound output (speaker) on in the camera, if it has one; not every camera takes speech by RTSP.";
+    /// The camera's back channel takes no sound that can be made here.
+    UnsupportedSpeech, "unsupported-speech", Media, NotAcceptable,
+        "Set the sound output of the camera to G.711 (PCMU or PCMA).";
+    /// The camera could not be asked for its back channel, or did not open it, or closed it.
+    BackChannelFailed, "back-channel-failed", Media, Unavailable,
+        "Close other clients of the camera, as a second connection to it is needed for speech; then try again.";
+
     /// The session description of the client is not an offer that can be answered.
     BadOffer, "bad-offer", Offer, InvalidArgument,
         "Correct the client; the error names what is wrong with its SDP.";
     /// The browser does not take the codec of the camera's video.
     BrowserVideo, "browser-video", Offer, NotAcceptable,
-        "Use a browser with H.264.";
+        "Set the camera's video to H.264, which every browser takes, or use another browser.";
     /// The browser does not take the codec of the camera's sound.
     BrowserAudio, "browser-audio", Offer, NotAcceptable,
         "Set the camera's sound to Opus or G.711, or use another browser.";
-    /// The browser did not announce the H.264 profile of the camera.
+    /// The browser did not announce the profile or level of the camera's video.
     VideoProfile, "video-profile", Offer, NotAcceptable,
-        "If no picture appears, set the camera to H.264 Main or Baseline profile.";
+        "If no picture appears, set the camera to H.264 Main or Baseline profile, or use its second stream.";
     /// Nothing that the camera sends fits what the client asks for.
     NothingToPlay, "nothing-to-play", Offer, NotAcceptable,
         "Ask for video and audio; the error names what the camera has.";
@@ -283,6 +306,9 @@ verdicts! {
     /// The network to the viewer is too slow for the camera's bit rate, so pictures are left out.
     SlowPath, "slow-path", Watching, Unavailable,
         "Lower the camera's bit rate, use its second stream, or improve the viewer's network.";
+    /// Somebody else speaks through the camera at the moment.
+    SpeakerBusy, "speaker-busy", Watching, Unavailable,
+        "Wait until they have been silent for some seconds; the picture goes on.";
     /// The viewer answers no more.
     ViewerVanished, "viewer-vanished", Watching, Unavailable,
         "Check the network of the viewer's device; the page comes back by itself.";

@@ -36,6 +36,10 @@ pub struct Layer {
     pub allowed_hosts: Option<Vec<String>>,
     /// Cameras with a name.
     pub cameras: Option<BTreeMap<String, CameraLayer>>,
+    /// The program that cameras beginning with `ffmpeg:` are read by, and pieces of its command line.
+    pub ffmpeg: Option<FfmpegLayer>,
+    /// Whether cameras may be commands.
+    pub exec: Option<bool>,
     /// Where cameras that clients have registered are kept.
     pub data: Option<PathBuf>,
     /// Who may use the API.
@@ -98,6 +102,17 @@ impl From<Written> for CameraLayer {
                 audio: long.audio,
             },
         }
+    }
+}
+
+/// Pieces of ffmpeg's command line by their names.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct FfmpegLayer(pub(super) BTreeMap<String, String>);
+
+impl std::fmt::Debug for FfmpegLayer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FfmpegLayer(***)")
     }
 }
 
@@ -267,6 +282,8 @@ impl Layer {
             allowed_origins: over.allowed_origins.or(self.allowed_origins),
             allowed_hosts: over.allowed_hosts.or(self.allowed_hosts),
             cameras: over.cameras.or(self.cameras),
+            ffmpeg: over.ffmpeg.or(self.ffmpeg),
+            exec: over.exec.or(self.exec),
             data: over.data.or(self.data),
             auth: over.auth.or(self.auth),
             rtsp_to_web: over.rtsp_to_web.or(self.rtsp_to_web),

@@ -4,6 +4,7 @@ mod access;
 pub mod cli;
 pub mod file;
 pub mod media;
+mod programs;
 
 use std::{
     collections::BTreeMap,
@@ -12,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use self::programs::Programs;
 use crate::base::{Error, ErrorKind, SourceText, SourceUrl, tracing::Level};
 
 pub use access::{Auth, RtspToWeb};
@@ -117,7 +119,7 @@ impl Listen {
 /// A camera with a name.
 #[derive(Debug, Clone)]
 pub struct Camera {
-    /// Where it is: the first of its sources that is a camera.
+    /// Where it is: the first of its sources that is a camera, under which it is known.
     pub url: SourceUrl,
     /// Every source as it was written, `url` among them.
     pub sources: Vec<SourceText>,
@@ -137,6 +139,11 @@ impl Camera {
             .iter()
             .map(|text| SourceText::parse(text.as_ref()))
             .collect::<Result<Vec<_>, _>>()?;
+        Self::of(sources)
+    }
+
+    /// The same of sources that are read already.
+    fn of(sources: Vec<SourceText>) -> Result<Self, Error> {
         let url = sources.iter().find_map(SourceText::camera).cloned();
         let url = url.ok_or_else(|| {
             Error::new(
@@ -151,6 +158,20 @@ impl Camera {
             on_demand: true,
             audio: true,
         })
+    }
+}
+
+impl Camera {
+    /// Where its sources are, in their order, each once: what is written as another form of one is the same.
+    #[must_use]
+    pub fn urls(&self) -> Vec<SourceUrl> {
+        let mut urls = Vec::new();
+        for url in self.sources.iter().filter_map(SourceText::camera) {
+            if !urls.contains(url) {
+                urls.push(url.clone());
+            }
+        }
+        urls
     }
 }
 
@@ -205,24 +226,32 @@ impl Config {
             layer.ice_servers.as_deref().unwrap_or_default(),
             &mut faults,
         );
+        let programs = Programs::new(layer.ffmpeg, layer.exec, &mut faults);
         let mut cameras = BTreeMap::new();
         let demo = SourceUrl::parse("demo:").expect("a constant that parses");
         cameras.insert(DEMO.to_owned(), Camera::from(demo));
-        for (name, camera) in layer.cameras.unwrap_or_default() {
-            if !is_name(&name) {
+        let written = layer.cameras.unwrap_or_default();
+        let first_of = |name: &str| {
+            let first = written.get(name)?.url.as_slice().first();
+            first.map(String::as_str)
+        };
+        for (name, camera) in &written {
+            if !is_name(name) {
                 faults.push(format!(
                     "cameras: the name {name:?} should have 1 to 128 characters, none of them / ? # % \\"
                 ));
                 continue;
             }
-            match Camera::from_sources(camera.url.as_slice()) {
+            let sources = camera.url.as_slice().iter();
+            let sources = sources.map(|text| programs.source(text, first_of));
+            match sources.collect::<Result<_, _>>().and_then(Camera::of) {
                 Ok(checked) => {
                     let camera = Camera {
                         on_demand: camera.on_demand.unwrap_or(true),
                         audio: camera.audio.unwrap_or(true),
                         ..checked
                     };
-                    cameras.insert(name, camera);
+                    cameras.insert(name.clone(), camera);
                 }
                 Err(e) => faults.push(format!("cameras.{name}.url: {e}")),
             }

@@ -4,7 +4,7 @@ use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
 use crate::{
-    base::{Diagnosis, Note, Verdict},
+    base::{Diagnosis, Note, SourceUrl, Verdict},
     context::Context,
     directory::Listed,
     hub::State,
@@ -45,47 +45,72 @@ pub fn mount(routes: &mut web::ServiceConfig) {
 
 /// Cameras with a name, then those that somebody opened by URL. Never a credential.
 async fn cameras(context: web::Data<Context>) -> HttpResponse {
-    let cameras = context.registry.list();
     let mut running = context.directory.list();
-    let mut listed: Vec<_> = cameras
+    let cameras = context.registry.list().into_iter();
+    let named: Vec<_> = cameras
+        .map(|named| (named.name, named.camera.urls()))
+        .collect();
+    let mut listed: Vec<_> = named
         .iter()
-        .map(|named| {
-            let found = running.iter().find(|open| open.url == named.camera.url);
-            entry(&named.name, true, found)
+        .map(|(name, urls)| {
+            let find = |url: &SourceUrl| running.iter().find(|open| open.url == *url);
+            entry(name, true, &urls.iter().map(find).collect::<Vec<_>>())
         })
         .collect();
-    running.retain(|open| cameras.iter().all(|named| named.camera.url != open.url));
+    running.retain(|open| named.iter().all(|(_, urls)| !urls.contains(&open.url)));
     running.sort_by_key(|listed| listed.url.to_string());
     listed.extend(
         running
             .iter()
-            .map(|open| entry(&open.url.to_string(), false, Some(open))),
+            .map(|open| entry(&open.url.to_string(), false, &[Some(open)])),
     );
     HttpResponse::Ok().json(json!({ "cameras": listed }))
 }
 
-/// `named` tells whether the camera can be played by its name; a masked URL cannot.
-fn entry(name: &str, named: bool, running: Option<&Listed>) -> Value {
-    let (state, error) = match running.map(|listed| &listed.state) {
-        None => ("idle", None),
-        Some(State::Connecting) => ("connecting", None),
-        Some(State::Live(_)) => ("live", None),
-        Some(State::Failed(e)) => ("failed", Some(e.to_string())),
-    };
+/// `named` tells whether the camera can be played by its name; a masked URL cannot. `sources` are those of the
+/// camera in their order; where they differ, it is told of the first that plays, or else of the first that is
+/// open.
+fn entry(name: &str, named: bool, sources: &[Option<&Listed>]) -> Value {
+    let open = || sources.iter().copied().flatten();
+    let is_live = |listed: &&Listed| matches!(listed.state, State::Live(_));
+    let running = open().find(is_live).or_else(|| open().next());
+    let (state, error) = told(running);
     let notes = running.map_or_else(Vec::new, notes);
     json!({
         "name": name,
         "named": named,
         "state": state,
-        "viewers": running.map_or(0, |listed| listed.viewers),
-        "bytes": running.map_or(0, |listed| listed.bytes),
-        "kept_bytes": running.map_or(0, |listed| listed.kept),
+        "viewers": open().map(|listed| listed.viewers).sum::<usize>(),
+        "bytes": open().map(|listed| listed.bytes).sum::<u64>(),
+        "kept_bytes": open().map(|listed| listed.kept).sum::<usize>(),
         "error": error,
         "verdict": running.and_then(|listed| listed.trouble.as_ref()),
         "notes": notes.iter().map(|note| &note.sentence).collect::<Vec<_>>(),
         "verdicts": notes.iter().map(|note| &note.diagnosis).collect::<Vec<_>>(),
-        "conversions": running.map_or_else(Vec::new, conversions),
+        "conversions": open().flat_map(conversions).collect::<Vec<_>>(),
+        "sources": sources.iter().map(|source| source_entry(*source)).collect::<Vec<_>>(),
     })
+}
+
+/// One source of a camera. Which it is, its place tells.
+fn source_entry(running: Option<&Listed>) -> Value {
+    let (state, error) = told(running);
+    json!({
+        "state": state,
+        "viewers": running.map_or(0, |listed| listed.viewers + listed.listeners),
+        "error": error,
+        "verdict": running.and_then(|listed| listed.trouble.as_ref()),
+    })
+}
+
+/// What a source is doing, and why it failed.
+fn told(running: Option<&Listed>) -> (&'static str, Option<String>) {
+    match running.map(|listed| &listed.state) {
+        None => ("idle", None),
+        Some(State::Connecting) => ("connecting", None),
+        Some(State::Live(_)) => ("live", None),
+        Some(State::Failed(e)) => ("failed", Some(e.to_string())),
+    }
 }
 
 /// What viewers miss of a camera that plays.

@@ -67,7 +67,10 @@ impl Hub {
     /// Has the sound converted for as long as the result lives, and a little longer.
     #[must_use]
     pub fn convert(&self) -> Demand {
-        Demand::of(&self.shared)
+        match &self.parts {
+            Some(parts) => parts.sound.convert(),
+            None => Demand::of(&self.shared),
+        }
     }
 
     /// Whether sound is needed that has to be converted.

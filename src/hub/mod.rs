@@ -4,8 +4,12 @@
 //! slow learns how many frames it lost; the publisher never waits. Whoever subscribes gets the pictures
 //! since the last key frame first, so that nobody waits for the next one.
 
+mod composed;
 pub mod conversion;
 mod gop;
+mod known;
+mod speech;
+mod subscription;
 mod tracks;
 
 use std::{
@@ -21,9 +25,13 @@ use tokio::{
     time::Instant,
 };
 
-use self::gop::Gop;
+use self::{composed::Parts, gop::Gop, speech::Floor};
 pub use self::{
+    composed::{Composition, compose},
     conversion::{Conversion, Sound},
+    known::{Decision, Failure, Known, first, first_soon},
+    speech::{Heard, Listener, Speaker, Speech, Turn, Wanted},
+    subscription::{Next, Subscription},
     tracks::{Converted, LeftOut, Tracks},
 };
 use crate::{
@@ -54,13 +62,18 @@ pub enum State {
 /// Makes both ends of a hub. Its clock starts now.
 #[must_use]
 pub fn hub() -> (Publisher, Hub) {
+    hub_since(Instant::now())
+}
+
+/// The same with a clock that began at `start`.
+fn hub_since(start: Instant) -> (Publisher, Hub) {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let (frames, _) = broadcast::channel(RING);
     let (state, _) = watch::channel((0, State::Connecting));
     let (sounds, _) = broadcast::channel(RING);
     let shared = Arc::new(Shared {
         id: NEXT.fetch_add(1, Ordering::Relaxed),
-        start: Instant::now(),
+        start,
         bytes: AtomicU64::new(0),
         kept: AtomicUsize::new(0),
         latest: AtomicU64::new(0),
@@ -71,12 +84,15 @@ pub fn hub() -> (Publisher, Hub) {
         failure: Mutex::default(),
         gop: Mutex::default(),
         viewers: AtomicUsize::new(0),
+        listeners: AtomicUsize::new(0),
         demand: watch::Sender::new(0),
+        floor: Floor::default(),
     });
     let hub = Hub {
         frames: frames.downgrade(),
         state: state.subscribe(),
         shared: Arc::clone(&shared),
+        parts: None,
     };
     (
         Publisher {
@@ -105,12 +121,15 @@ struct Shared {
     /// When this attempt's tracks were announced; never, if they were not.
     announced: AtomicU64,
     /// Why the last attempt failed, until there are tracks again.
-    failure: Mutex<Option<Diagnosis>>,
+    failure: Mutex<Option<Failure>>,
     /// Also held while a frame is handed out, so that who subscribes gets each picture once.
     gop: Mutex<Gop>,
     viewers: AtomicUsize,
+    /// Those who watch the picture of another source and hear the sound of this one.
+    listeners: AtomicUsize,
     /// How many need sound that is converted.
     demand: watch::Sender<usize>,
+    floor: Floor,
 }
 
 impl Shared {
@@ -138,7 +157,7 @@ impl Shared {
         self.gop.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn failure(&self) -> MutexGuard<'_, Option<Diagnosis>> {
+    fn failure(&self) -> MutexGuard<'_, Option<Failure>> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -197,13 +216,16 @@ impl Publisher {
     /// Whether anybody watches, or would if there were something to see.
     #[must_use]
     pub fn is_watched(&self) -> bool {
-        self.shared.viewers.load(Ordering::Relaxed) > 0
+        let shared = &self.shared;
+        [&shared.viewers, &shared.listeners]
+            .iter()
+            .any(|count| count.load(Ordering::Relaxed) > 0)
     }
 
     /// The attempt has ended; or it goes on, for the next who asks, and those who have waited until now
     /// are told why they get nothing.
     pub fn failed(&self, error: Error) {
-        *self.shared.failure() = Some(error.diagnosis().clone());
+        *self.shared.failure() = Some(Failure::now(error.diagnosis().clone()));
         self.state
             .send_modify(|(_, state)| *state = State::Failed(error));
     }
@@ -241,6 +263,8 @@ pub struct Hub {
     frames: broadcast::WeakSender<Arc<Frame>>,
     state: watch::Receiver<(u64, State)>,
     shared: Arc<Shared>,
+    /// Of a hub that has picture and sound of two others.
+    parts: Option<Arc<Parts>>,
 }
 
 impl Hub {
@@ -253,9 +277,12 @@ impl Hub {
     /// What is wrong with the camera now; none while its pictures come, or its sound if it has no picture.
     #[must_use]
     pub fn trouble(&self) -> Option<Diagnosis> {
+        if let Some(parts) = &self.parts {
+            return parts.picture.trouble();
+        }
         match &self.state.borrow().1 {
             State::Failed(error) => return Some(error.diagnosis().clone()),
-            State::Connecting => return self.shared.failure().clone(),
+            State::Connecting => return self.failure().map(|failure| failure.diagnosis),
             State::Live(tracks) if tracks.usable.iter().all(|t| t.kind() != Kind::Video) => {
                 return None;
             }
@@ -281,11 +308,28 @@ impl Hub {
     /// What is known by now to be left out, the first of it; none unless the camera plays.
     #[must_use]
     pub fn lacks(&self) -> Option<Diagnosis> {
+        match &self.parts {
+            Some(parts) => parts.lacks(),
+            None => self.left_out(|_| true),
+        }
+    }
+
+    fn lacks_of(&self, kind: Kind) -> Option<Diagnosis> {
+        self.left_out(|left_out| left_out.kind == kind)
+    }
+
+    fn left_out(&self, is_told: impl Fn(&LeftOut) -> bool) -> Option<Diagnosis> {
         let State::Live(tracks) = &self.state.borrow().1 else {
             return None;
         };
-        let first = tracks.left_out.first()?;
+        let first = tracks.left_out.iter().find(|left_out| is_told(left_out))?;
         Some(first.note.diagnosis.clone())
+    }
+
+    /// The failure of the last attempt, until there are tracks again.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        self.shared.failure().clone()
     }
 
     /// Tells it from every other hub of this process.
@@ -337,7 +381,7 @@ impl Hub {
                     Verdict::CameraTimeout,
                     format!(
                         "the camera announced no tracks within {} s",
-                        limit.as_secs()
+                        limit.as_secs_f64().round()
                     ),
                 ),
             }),
@@ -353,6 +397,15 @@ impl Hub {
             .upgrade()
             .map_or_else(|| broadcast::channel(1).1, |frames| frames.subscribe());
         (Subscription { frames }, gop.pictures())
+    }
+
+    /// The same as [`ready`](Self::ready) until `deadline`.
+    ///
+    /// # Errors
+    /// Those of [`ready`](Self::ready).
+    pub async fn ready_by(&self, deadline: Instant) -> Result<Arc<Tracks>, Error> {
+        let limit = deadline.saturating_duration_since(Instant::now());
+        self.ready(limit).await
     }
 
     /// All parts of the last picture from which decoding can begin, if one has arrived in this attempt.
@@ -393,8 +446,18 @@ impl Hub {
     /// Counts a viewer for as long as the result lives.
     #[must_use]
     pub fn watch(&self) -> Watching {
-        self.shared.viewers.fetch_add(1, Ordering::Relaxed);
-        Watching(Arc::clone(&self.shared))
+        let (viewed, heard) = match &self.parts {
+            Some(parts) => (&parts.picture, Some(&parts.sound)),
+            None => (self, None),
+        };
+        viewed.shared.viewers.fetch_add(1, Ordering::Relaxed);
+        if let Some(heard) = heard {
+            heard.shared.listeners.fetch_add(1, Ordering::Relaxed);
+        }
+        Watching {
+            viewed: Arc::clone(&viewed.shared),
+            heard: heard.map(|heard| Arc::clone(&heard.shared)),
+        }
     }
 
     /// Publishes what is made of other frames of this hub.
@@ -410,8 +473,17 @@ impl Hub {
         self.shared.viewers.load(Ordering::Relaxed)
     }
 
+    /// How many hear its sound now, to the picture of another source.
+    #[must_use]
+    pub fn listeners(&self) -> usize {
+        self.shared.listeners.load(Ordering::Relaxed)
+    }
+
     /// One of those who keep packets for viewers has `after` bytes of them, instead of `before`.
     pub fn keeps(&self, before: usize, after: usize) {
+        if let Some(parts) = &self.parts {
+            return parts.picture.keeps(before, after);
+        }
         // Wraps both ways, so the sum is right.
         self.shared
             .kept
@@ -435,166 +507,22 @@ fn closed_meanwhile() -> Error {
     Error::new(Verdict::CameraClosed, "the camera was closed meanwhile")
 }
 
-/// What [`Subscription::next`] gives.
-#[derive(Debug, Clone)]
-pub enum Next {
-    /// The next frame.
-    Frame(Arc<Frame>),
-    /// This many frames were overwritten before they were read.
-    Behind(u64),
-    /// The source is gone for good.
-    Ended,
-}
-
-/// One reader's place in the ring.
-#[derive(Debug)]
-pub struct Subscription {
-    frames: broadcast::Receiver<Arc<Frame>>,
-}
-
 /// One viewer of a [`Hub`].
 #[derive(Debug)]
-pub struct Watching(Arc<Shared>);
-
-impl Subscription {
-    /// The next frame, or what happened instead. Cancelling it loses nothing.
-    pub async fn next(&mut self) -> Next {
-        match self.frames.recv().await {
-            Ok(frame) => Next::Frame(frame),
-            Err(broadcast::error::RecvError::Lagged(frames)) => {
-                // What is left in the ring is nearly lost too: on with what is live.
-                self.frames = self.frames.resubscribe();
-                Next::Behind(frames)
-            }
-            Err(broadcast::error::RecvError::Closed) => Next::Ended,
-        }
-    }
+pub struct Watching {
+    viewed: Arc<Shared>,
+    /// Where the sound comes from, if that is another source.
+    heard: Option<Arc<Shared>>,
 }
 
 impl Drop for Watching {
     fn drop(&mut self) {
-        self.0.viewers.fetch_sub(1, Ordering::Relaxed);
+        self.viewed.viewers.fetch_sub(1, Ordering::Relaxed);
+        if let Some(heard) = &self.heard {
+            heard.listeners.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::ErrorKind;
-    use crate::media::{Codec, MediaTime, Part, Track, TrackId};
-
-    fn frame(number: i64) -> Frame {
-        Frame {
-            track: TrackId(0),
-            codec: Codec::Pcmu,
-            time: MediaTime(number),
-            captured: Duration::ZERO,
-            random_access: true,
-            part: Part::WHOLE,
-            payloads: Box::new([]),
-        }
-    }
-
-    #[tokio::test]
-    async fn a_slow_subscriber_learns_its_loss_and_disturbs_nobody() {
-        let (publisher, hub) = hub();
-        let (mut slow, mut quick) = (hub.subscribe().0, hub.subscribe().0);
-        for number in 0..108 {
-            publisher.publish(frame(number));
-            assert!(matches!(quick.next().await, Next::Frame(f) if f.time.0 == number));
-        }
-        assert!(matches!(slow.next().await, Next::Behind(44)));
-        publisher.publish(frame(108));
-        assert!(matches!(slow.next().await, Next::Frame(f) if f.time.0 == 108));
-        let (one, _other) = (hub.watch(), hub.watch());
-        assert_eq!(hub.viewers(), 2);
-        drop(one);
-        assert_eq!(hub.viewers(), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_old_failure_does_not_answer_a_new_question() {
-        let (publisher, hub) = hub();
-        publisher.connecting();
-        publisher.failed(Error::new(ErrorKind::Unavailable, "first"));
-        let limit = Duration::from_secs(5);
-        // Nothing newer is known after all that time.
-        let asked = Instant::now();
-        assert_eq!(hub.ready(limit).await.unwrap_err().to_string(), "first");
-        assert_eq!(asked.elapsed(), limit);
-        publisher.connecting();
-        let late = hub.ready(limit).await.unwrap_err();
-        assert_eq!(late.kind(), ErrorKind::DeadlineExceeded);
-        let (told, ()) = tokio::join!(hub.ready(limit), async {
-            publisher.failed(Error::new(ErrorKind::Unavailable, "second"));
-        });
-        assert_eq!(told.unwrap_err().to_string(), "second");
-        publisher.announce(Tracks::default());
-        assert!(hub.ready(limit).await.is_ok());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_camera_without_pictures_is_in_trouble_until_they_come() {
-        let (publisher, hub) = hub();
-        let verdict = || hub.trouble().map(|trouble| trouble.verdict);
-        let picture = |number| Frame {
-            codec: Codec::H264(None),
-            ..frame(number)
-        };
-        let tracks = Tracks {
-            usable: vec![Track {
-                id: TrackId(0),
-                codec: Codec::H264(None),
-            }],
-            ..Tracks::default()
-        };
-        publisher.connecting();
-        publisher.announce(tracks.clone());
-        tokio::time::advance(QUIET.saturating_sub(LATELY)).await;
-        assert_eq!(verdict(), None);
-        publisher.heard();
-        tokio::time::advance(LATELY).await;
-        publisher.heard();
-        assert_eq!(verdict(), Some(Verdict::NoKeyFrame));
-        publisher.publish(picture(1));
-        assert_eq!(verdict(), None);
-        tokio::time::advance(QUIET).await;
-        assert_eq!(verdict(), Some(Verdict::Stalled));
-        publisher.failed(Error::new(Verdict::ConnectionLost, "unplugged"));
-        publisher.connecting();
-        assert_eq!(verdict(), Some(Verdict::ConnectionLost));
-        publisher.announce(tracks);
-        assert_eq!(verdict(), None);
-        publisher.announce(Tracks::default());
-        tokio::time::advance(QUIET).await;
-        assert_eq!(verdict(), None);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_waits_for_a_key_picture_gets_it_or_learns_why_not() {
-        let (publisher, hub) = hub();
-        let picture = |number| Frame {
-            codec: Codec::H264(None),
-            ..frame(number)
-        };
-        publisher.connecting();
-        let (found, ()) = tokio::join!(hub.next_key_picture(), async {
-            publisher.publish(frame(1));
-            publisher.publish(picture(2));
-        });
-        assert_eq!(found.unwrap()[0].time.0, 2);
-        publisher.connecting();
-        let (failed, ()) = tokio::join!(hub.next_key_picture(), async {
-            tokio::task::yield_now().await;
-            publisher.failed(Error::new(ErrorKind::Unavailable, "unplugged"));
-        });
-        assert_eq!(failed.unwrap_err().to_string(), "unplugged");
-        publisher.connecting();
-        let (ended, ()) = tokio::join!(hub.next_key_picture(), async {
-            tokio::task::yield_now().await;
-            drop(publisher);
-        });
-        assert_eq!(ended.unwrap_err().verdict(), Verdict::CameraClosed);
-        hub.closed().await;
-    }
-}
+mod tests;

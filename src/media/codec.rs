@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::h264::ProfileLevel;
+use super::{h264::ProfileLevel, h265::ProfileTierLevel};
 
 /// Picture or sound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,6 +29,8 @@ impl Kind {
 pub enum Codec {
     /// H.264 with the profile and level of its sequence parameter set, if known yet.
     H264(Option<ProfileLevel>),
+    /// H.265 with the profile, tier and level of its sequence parameter set, if known yet.
+    H265(Option<ProfileTierLevel>),
     /// Opus.
     Opus,
     /// G.711 µ-law, 8 kHz, one channel.
@@ -42,7 +44,7 @@ impl Codec {
     #[must_use]
     pub fn kind(self) -> Kind {
         match self {
-            Self::H264(_) => Kind::Video,
+            Self::H264(_) | Self::H265(_) => Kind::Video,
             Self::Opus | Self::Pcmu | Self::Pcma => Kind::Audio,
         }
     }
@@ -53,11 +55,18 @@ impl Codec {
         std::mem::discriminant(&self) == std::mem::discriminant(&other)
     }
 
+    /// Whether all is known that decides whether a browser can play it.
+    #[must_use]
+    pub fn is_known(self) -> bool {
+        !matches!(self, Self::H264(None) | Self::H265(None))
+    }
+
     /// The encoding name of its RTP payload format, as in `a=rtpmap`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::H264(_) => "H264",
+            Self::H265(_) => "H265",
             Self::Opus => "opus",
             Self::Pcmu => "PCMU",
             Self::Pcma => "PCMA",
@@ -68,7 +77,7 @@ impl Codec {
     #[must_use]
     pub fn clock_rate(self) -> u32 {
         match self {
-            Self::H264(_) => 90_000,
+            Self::H264(_) | Self::H265(_) => 90_000,
             Self::Opus => 48_000,
             Self::Pcmu | Self::Pcma => 8_000,
         }
@@ -78,7 +87,7 @@ impl Codec {
     #[must_use]
     pub fn channels(self) -> u16 {
         match self {
-            Self::H264(_) => 0,
+            Self::H264(_) | Self::H265(_) => 0,
             // RFC 7587 §7: always 2, whatever is coded.
             Self::Opus => 2,
             Self::Pcmu | Self::Pcma => 1,

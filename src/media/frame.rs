@@ -19,7 +19,7 @@ pub struct Frame {
     /// When it was captured, on one clock for all tracks of the source, counted from the hub's start.
     /// Sender reports are made of it, so it decides whether lips and voice fit.
     pub captured: Duration,
-    /// Whether decoding can begin here: the first part of an IDR picture with its parameter sets, or any
+    /// Whether decoding can begin here: the first part of a random access point with its parameter sets, or any
     /// sound.
     pub random_access: bool,
     /// Which part of the picture it is.

@@ -1,9 +1,12 @@
 //! Codecs, tracks, frames and their RTP payloads. Pure: no tokio, no clock, no I/O.
 
+pub mod assembler;
 pub mod audio;
+mod bits;
 pub mod codec;
 pub mod frame;
 pub mod h264;
+pub mod h265;
 pub mod nal;
 pub mod rtp;
 pub mod sdp;

@@ -1,4 +1,4 @@
-//! NAL units of H.264: their types, those of slices, and the Annex B framing.
+//! NAL units of H.264: their types, those of slices; and the Annex B framing, which is that of H.265 too.
 
 /// The type of an H.264 NAL unit: the low five bits of its first byte (H.264 §7.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,11 @@ use base64::{
 };
 use bytes::Bytes;
 
-use super::h264::ParameterSets;
+use super::{
+    h264,
+    h265::{self, H265},
+    nal::annex_b,
+};
 
 /// A session description: what precedes the first `m=` line, and the media sections.
 #[derive(Debug, Clone, Default)]
@@ -143,29 +147,52 @@ impl MediaSection {
     ///
     /// [RFC 6184 §8.1]: https://datatracker.ietf.org/doc/html/rfc6184#section-8.1
     #[must_use]
-    pub fn h264_parameter_sets(&self) -> ParameterSets {
-        let mut sets = ParameterSets::default();
-        let lines = self
-            .attributes
-            .all("fmtp")
-            .flat_map(|line| line.split([';', ' ']));
-        for pair in lines {
-            let Some((name, value)) = pair.split_once('=') else {
-                continue;
-            };
-            if !name.trim().eq_ignore_ascii_case("sprop-parameter-sets") {
+    pub fn h264_parameter_sets(&self) -> h264::ParameterSets {
+        let mut sets = h264::ParameterSets::default();
+        self.parameter_sets(&["sprop-parameter-sets"], |nal| sets.keep(nal));
+        sets
+    }
+
+    /// What is described of an H.265 stream ([RFC 7798 §7.1]), as leniently.
+    ///
+    /// [RFC 7798 §7.1]: https://datatracker.ietf.org/doc/html/rfc7798#section-7.1
+    #[must_use]
+    pub fn h265(&self) -> H265 {
+        let mut sets = h265::ParameterSets::default();
+        let names = ["sprop-vps", "sprop-sps", "sprop-pps"];
+        self.parameter_sets(&names, |nal| sets.keep(nal));
+        let mut parameters = self.any_fmtp();
+        let has_order_numbers = parameters.any(|(name, value)| {
+            name.eq_ignore_ascii_case("sprop-max-don-diff")
+                && value.parse().is_ok_and(|difference: u16| difference > 0)
+        });
+        H265::new(sets, has_order_numbers)
+    }
+
+    /// The NAL units in the format parameters of these names.
+    fn parameter_sets(&self, names: &[&str], mut keep: impl FnMut(&Bytes)) {
+        for (name, value) in self.any_fmtp() {
+            if !names.iter().any(|known| name.eq_ignore_ascii_case(known)) {
                 continue;
             }
             for text in value.split(',') {
                 let Ok(bytes) = LENIENT.decode(text.trim()) else {
                     continue;
                 };
-                for nal in super::nal::annex_b(&[&[0, 0, 1], bytes.as_slice()].concat()) {
-                    sets.keep(&Bytes::copy_from_slice(nal));
+                for nal in annex_b(&[&[0, 0, 1], bytes.as_slice()].concat()) {
+                    keep(&Bytes::copy_from_slice(nal));
                 }
             }
         }
-        sets
+    }
+
+    /// The format parameters of all payload types, whatever stands between them.
+    fn any_fmtp(&self) -> impl Iterator<Item = (&str, &str)> {
+        let lines = self.attributes.all("fmtp");
+        lines
+            .flat_map(|line| line.split([';', ' ']))
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(name, value)| (name.trim(), value.trim()))
     }
 }
 
@@ -178,6 +205,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::{Codec, assembler::Assembler};
 
     const CAMERA: &str = "v=0\r\no=broken\r\na=control:*\r\nm=video 0 RTP/AVP 96\r\n\
         a=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1; \
@@ -203,6 +231,24 @@ mod tests {
         );
         let profile = sdp.media[0].h264_parameter_sets().profile_level();
         assert_eq!(profile.unwrap().to_string(), "42c01f");
+    }
+
+    #[test]
+    fn parameter_sets_of_h265_are_read_with_and_without_start_codes() {
+        // The second camera describes no video parameter set.
+        for sets in [
+            "sprop-vps=QAEMAf//AWAAAAMAkAAAAwAAAwA8lZQJ; sprop-sps=QgEBAWAAAAMAkAAAAwAAAwA8oBYgJFllZUpMLwFoCAAAAwAI\
+             AAADAMhA; sprop-pps=RAHAc8GJ",
+            "sprop-sps=AAAAAUIBAQFgAAADAJAAAAMAAAMAPKAWICRZZWVKTC8BaAgAAAMACAAAAwDIQA;sprop-pps=AAAAAUQBwHPBiQ",
+        ] {
+            let sdp = format!("m=video 0 RTP/AVP 96\na=fmtp:96 {sets}\n");
+            let assembler = Assembler::new(Description::parse(&sdp).media[0].h265());
+            let Codec::H265(Some(described)) = assembler.codec() else {
+                panic!("{sets}");
+            };
+            assert_eq!(described.to_string(), "Main, level 2.0");
+            assert_eq!(assembler.picture_size(), Some([176, 144]));
+        }
     }
 
     #[test]

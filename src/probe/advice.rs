@@ -65,6 +65,11 @@ pub fn findings(inspection: &Inspection) -> Vec<Finding> {
     found.0
 }
 
+/// What is told of a camera that sends H.265 alone.
+const H265: &str = "the camera's video is H265, which only some browsers take by WebRTC (Safari from version 18 \
+                    on; Chrome and Edge from 136 on, where the device decodes it in hardware): set it to H264 in \
+                    the camera, or use its second stream, so that it plays everywhere";
+
 #[derive(Default)]
 struct Findings(Vec<Finding>);
 
@@ -109,6 +114,12 @@ impl Findings {
             && let Some(why) = why_not(Kind::Video)
         {
             self.error(Verdict::UnsupportedVideo, why);
+        }
+        let is_h265 = |track: &InspectedTrack| matches!(&*track.codec, "H265" | "HEVC");
+        if plays(Kind::Video)
+            && of(Kind::Video).all(|track| track.unplayable.is_some() || is_h265(track))
+        {
+            self.warning(Verdict::BrowserVideo, H265);
         }
         if !tracks.is_empty() && of(Kind::Video).next().is_none() {
             let sentence = "the camera describes no video: switch the video of this stream on in the \
@@ -190,6 +201,17 @@ impl Findings {
                 ),
             );
         }
+        let h265 = picture.profile_tier_level;
+        if let Some(sent) = h265.filter(|sent| sent.is_professional()) {
+            self.error(
+                Verdict::WrongProfile,
+                format!(
+                    "the H.265 profile of the video ({}) is a professional one, with more bits or colour than \
+                     browsers decode: set it to Main in the camera, with 8 bits and 4:2:0",
+                    sent.profile
+                ),
+            );
+        }
         if let Some(sentence) = &picture.left_out {
             self.warning(Verdict::BFrames, sentence);
         }
@@ -224,7 +246,7 @@ impl Findings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{base::Error, source::rtsp::inspect::Seconds};
+    use crate::{base::Error, media::h265::ProfileTierLevel, source::rtsp::inspect::Seconds};
 
     fn video() -> InspectedTrack {
         InspectedTrack {
@@ -244,6 +266,7 @@ mod tests {
                 sender_reports: 1,
                 picture: Some(Picture {
                     profile_level: "42c01f".parse().ok(),
+                    profile_tier_level: None,
                     size: Some([1280, 720]),
                     has_key_frame: true,
                     key_frame_interval: Some(Seconds(1.0)),
@@ -314,6 +337,21 @@ mod tests {
         let profile = |text: &str| picture(|p| p.profile_level = text.parse().ok());
         one(profile("7a001f"), "wrong-profile", Error);
         one(profile("64001f"), "wrong-profile", Warning);
+        let h265 = ProfileTierLevel {
+            profile: 4,
+            high_tier: false,
+            level: 120,
+        };
+        one(
+            picture(|p| p.profile_tier_level = Some(h265)),
+            "wrong-profile",
+            Error,
+        );
+        one(
+            changed(|track, _| track.codec = "H265".to_owned()),
+            "browser-video",
+            Warning,
+        );
         one(
             changed(|_, m| m.sender_reports = 0),
             "no-sender-reports",
@@ -331,8 +369,8 @@ mod tests {
             unplayable: Some("why".to_owned()),
             ..video()
         };
-        let (h265, aac) = (unplayable(Kind::Video), unplayable(Kind::Audio));
-        assert_eq!(told_of(vec![h265]), [("unsupported-video", Error)]);
+        let (mjpeg, aac) = (unplayable(Kind::Video), unplayable(Kind::Audio));
+        assert_eq!(told_of(vec![mjpeg]), [("unsupported-video", Error)]);
         let only_sound = told_of(vec![aac]);
         let expected = [("no-video", Error), ("unsupported-audio", Warning)];
         assert_eq!(only_sound, expected);

@@ -131,6 +131,9 @@ fn described(track: &InspectedTrack) -> String {
         let level = f64::from(profile_level.0[2]) / 10.0;
         parts[0] = format!("{} {name}, level {level:.1} ({profile_level})", track.codec);
     }
+    if let Some(sent) = picture.and_then(|picture| picture.profile_tier_level) {
+        parts[0] = format!("{} {sent}", track.codec);
+    }
     let size = picture.and_then(|picture| picture.size);
     if let Some([width, height]) = size.or(track.described_size) {
         parts.push(format!("{width}x{height}"));
@@ -245,6 +248,7 @@ mod tests {
                 sender_reports: 1,
                 picture: Some(Picture {
                     profile_level: "4d0028".parse().ok(),
+                    profile_tier_level: None,
                     size: Some([1920, 1080]),
                     has_key_frame: true,
                     key_frame_interval: Some(Seconds(2.0)),

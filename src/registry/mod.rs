@@ -95,12 +95,14 @@ impl Registry {
     pub fn new(config: &Config, directory: &Directory, tasks: &Tasks) -> Result<Self, Error> {
         let mut entries = BTreeMap::new();
         for (name, camera) in &config.cameras {
-            source::open(&camera.url).map_err(|e| {
-                Error::new(
-                    ErrorKind::InvalidArgument,
-                    format!("cameras.{name}.url: {e}"),
-                )
-            })?;
+            for url in camera.urls() {
+                source::open(&url).map_err(|e| {
+                    Error::new(
+                        ErrorKind::InvalidArgument,
+                        format!("cameras.{name}.url: {e}"),
+                    )
+                })?;
+            }
             let held = (!camera.on_demand)
                 .then(|| directory.lease(&camera.url))
                 .transpose()?;
@@ -213,8 +215,8 @@ impl Registry {
             let message = format!("a camera has at most {SOURCES_MAX} sources");
             return Err(Error::new(ErrorKind::InvalidArgument, message));
         }
-        for url in camera.sources.iter().filter_map(SourceText::camera) {
-            self.inner.directory.check(url)?;
+        for url in camera.urls() {
+            self.inner.directory.check(&url)?;
         }
         let put = {
             let mut entries = self.lock();
@@ -276,7 +278,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Keeps the camera of this name open until [`Registry::unload`]. `query` is what the client said
+    /// Keeps the first source of the camera of this name open until [`Registry::unload`]. `query` is what the client said
     /// of it, for [`Registry::preloads`].
     ///
     /// # Errors

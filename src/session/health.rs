@@ -6,7 +6,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     base::{Diagnosis, Verdict},
-    hub::Hub,
+    hub::{Heard, Hub},
     webrtc::{
         self,
         ice::Transport,
@@ -64,15 +64,28 @@ impl Health {
     /// What is wrong now, the worst of it; none if all is well.
     #[must_use]
     pub fn diagnosis(&self) -> Option<Diagnosis> {
-        let trouble = || self.hub.as_ref().and_then(Hub::trouble);
-        let found = diagnose(&self.status(), self.since.elapsed(), trouble, &self.lacks);
+        let status = self.status();
+        let trouble = || {
+            let hub = self.hub.as_ref()?;
+            hub.trouble().or_else(|| unheard(hub, status.speech))
+        };
+        let found = diagnose(&status, self.since.elapsed(), trouble, &self.lacks);
         // What the camera was found to lack later.
         found.or_else(|| self.hub.as_ref()?.lacks())
     }
 }
 
-/// What is wrong with a viewer, the worst of it: that it is over, or not connected, then its camera, then
-/// its network, then what it lacks from the beginning.
+/// Why somebody who speaks is not heard.
+fn unheard(hub: &Hub, speech: Heard) -> Option<Diagnosis> {
+    match speech {
+        Heard::Nothing | Heard::Passed => None,
+        Heard::Busy => Some(Verdict::SpeakerBusy.into()),
+        Heard::Deaf => hub.deafness(),
+    }
+}
+
+/// What is wrong with a viewer, the worst of it: that it is over, or not connected, then its camera and what
+/// that does not hear, then its network, then what it lacks from the beginning.
 fn diagnose(
     status: &Status,
     age: Duration,
@@ -108,6 +121,16 @@ mod tests {
             remote: ([192, 0, 2, 1], 9).into(),
             local: None,
         }
+    }
+
+    #[test]
+    fn who_speaks_and_is_not_heard_is_told_so() {
+        let (_out, hub) = crate::hub::hub();
+        let told = |speech| unheard(&hub, speech).map(|diagnosis| diagnosis.verdict);
+        assert_eq!(told(Heard::Passed), None);
+        assert_eq!(told(Heard::Busy), Some(Verdict::SpeakerBusy));
+        // Nothing is known of a camera that has not been asked.
+        assert_eq!(told(Heard::Deaf), None);
     }
 
     #[test]

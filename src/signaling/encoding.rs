@@ -36,6 +36,14 @@ pub(super) fn client(request: &HttpRequest) -> Option<IpAddr> {
     request.peer_addr().map(|peer| peer.ip().to_canonical())
 }
 
+/// Whether a proxy says that the request came from somewhere else.
+pub(super) fn is_forwarded(request: &HttpRequest) -> bool {
+    let headers = request.headers();
+    ["Forwarded", "X-Forwarded-For", "X-Real-IP"]
+        .iter()
+        .any(|name| headers.contains_key(*name))
+}
+
 /// The fields of a request: an HTML form of either encoding, or a JSON object.
 #[derive(Debug, Default)]
 pub(super) struct Fields(Vec<(String, String)>);

@@ -8,9 +8,10 @@ mod encoding;
 pub mod go2rtc;
 pub mod rtsp_to_web;
 pub mod rtsp_to_webrtc;
+mod speech;
 pub mod whep;
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use actix_web::web::ServiceConfig;
 use tokio::{
@@ -25,12 +26,12 @@ use crate::{
     config::Camera,
     context::{Context, OFFERS_MAX},
     directory::Lease,
-    hub::{Hub, Tracks},
-    media::{Kind, Track},
+    hub::{Hub, Known, Tracks},
+    media::Track,
     session::{Asked, Health, Registration},
     webrtc::{
         self, Request,
-        negotiate::{self, Sending},
+        negotiate::{self, Selection, Sending},
         status::{End, State},
     },
 };
@@ -200,29 +201,55 @@ fn log_refusal(error: &Error) {
 ///
 /// # Errors
 /// What is wrong with the camera.
-pub async fn tracks(context: &Context, camera: &Camera) -> Result<Arc<Tracks>, Error> {
+pub async fn tracks(context: &Context, camera: &Camera) -> Result<Tracks, Error> {
     let _place = place(context)?;
-    let lease = context.directory.lease(&camera.url)?;
-    tracks_of(&lease, camera).await
+    let (urls, deadline) = (camera.urls(), Instant::now() + SOURCE_LIMIT);
+    let decide = |known: &[Known]| negotiate::overview(known, !camera.audio);
+    let (tracks, _) = context.directory.open(&urls, deadline, decide).await?;
+    Ok(tracks)
 }
 
-async fn tracks_of(lease: &Lease, camera: &Camera) -> Result<Arc<Tracks>, Error> {
-    let tracks = lease.hub().ready(SOURCE_LIMIT).await?;
-    if camera.audio {
-        return Ok(tracks);
+/// What a viewer of `camera` gets, and the lease of the hub that it comes from.
+async fn choose(
+    context: &Context,
+    camera: &Camera,
+    offer: &webrtc::Offer,
+) -> Result<(Selection, Lease), Error> {
+    let (urls, deadline) = (camera.urls(), Instant::now() + SOURCE_LIMIT);
+    let decide = |known: &[Known]| negotiate::select(known, offer, !camera.audio);
+    let (selection, mut opened) = context.directory.open(&urls, deadline, decide).await?;
+    let lease = match (selection.picture, selection.sound) {
+        (Some(picture), Some(sound)) if picture != sound => {
+            context.directory.compose(&urls[picture], &urls[sound])?
+        }
+        (Some(only), _) | (None, Some(only)) => opened
+            .take(only)
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "a source was not opened"))?,
+        (None, None) => return Err(Error::new(ErrorKind::Internal, "no source was chosen")),
+    };
+    if urls.len() > 1 {
+        let number = |index: Option<usize>| index.map(|index| index + 1);
+        tracing::info!(
+            camera = %camera.url,
+            picture = number(selection.picture),
+            sound = number(selection.sound),
+            of = urls.len(),
+            "sources chosen"
+        );
     }
-    let mut silent = (*tracks).clone();
-    silent.retain_other_than(Kind::Audio);
-    Ok(Arc::new(silent))
+    Ok((selection, lease))
 }
 
 async fn answer(context: Context, offer: Offer) -> Result<Answer, Error> {
     let parsed = webrtc::Offer::parse(&offer.sdp)?;
+    let begun = Instant::now();
     let Target { name, camera } = offer.target;
-    let lease = context.directory.lease(&camera.url)?;
+    let (selection, lease) = choose(&context, &camera, &parsed).await?;
     let hub = lease.hub().clone();
-    let tracks = tracks_of(&lease, &camera).await?;
-    let plan = negotiate::negotiate(&tracks, &parsed)?;
+    let Selection {
+        tracks, mut plan, ..
+    } = selection;
+    let speaker = speech::arrange(&hub, &camera, &parsed, &mut plan, begun).await;
     let is_converted = |sending: &Sending| tracks.is_converted(sending.track.id);
     let conversion = plan.sendings().any(is_converted).then(|| hub.convert());
     let stop = context.tasks.stop().child_token();
@@ -237,6 +264,7 @@ async fn answer(context: Context, offer: Offer) -> Result<Answer, Error> {
         offer: &parsed,
         plan: &plan,
         hub: &hub,
+        speaker,
         client: offer.client,
         host: offer.host.as_deref(),
     };

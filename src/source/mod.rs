@@ -4,7 +4,9 @@
 
 pub mod confinement;
 pub mod pattern;
+pub mod program;
 pub mod rtsp;
+pub mod speech;
 pub mod supervise;
 
 use std::sync::Arc;
@@ -14,12 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::confinement::Confinement;
 use crate::{
-    base::{Error, SourceUrl, Verdict},
-    hub::Publisher,
+    base::{Error, Note, SourceUrl, Verdict},
+    hub::{Publisher, Turn},
+    media::audio::SpeechFormat,
 };
 
 /// Every kind of source.
-pub const KINDS: &[SourceKind] = &[rtsp::KIND, pattern::KIND];
+pub const KINDS: &[SourceKind] = &[rtsp::KIND, pattern::KIND, program::KIND];
 
 /// A kind of source: which URLs it opens, and how.
 #[derive(Debug)]
@@ -50,6 +53,22 @@ pub trait Source: Send + Sync {
     /// `PermissionDenied` for a place where it must not connect.
     async fn run(&self, out: &Publisher, stop: &CancellationToken) -> Result<(), Error>;
 
+    /// What it takes as speech; whoever is behind it is asked, for a few seconds at most.
+    ///
+    /// # Errors
+    /// Why it cannot be talked to.
+    async fn hears(&self) -> Result<SpeechFormat, Note> {
+        Err(speech::mute())
+    }
+
+    /// Passes on what `turn` gives, until that ends or `stop` fires. Every step has a deadline.
+    ///
+    /// # Errors
+    /// Why it does not listen, or no longer.
+    async fn listen(&self, _turn: &mut Turn, _stop: &CancellationToken) -> Result<(), Error> {
+        Err(speech::mute().into())
+    }
+
     /// Whether somebody answered the last attempt at all. If not, another one is no burden to anybody.
     fn was_answered(&self) -> bool {
         true
@@ -72,11 +91,16 @@ pub fn open(url: &SourceUrl) -> Opened {
 pub fn open_confined(url: &SourceUrl, confinement: &Confinement) -> Opened {
     let (kind, scheme) = (kind_of(url)?, url.scheme());
     if kind.only_configured.contains(&scheme) && !confinement.trusts(url) {
+        let what = if url.host().is_empty() {
+            format!("{scheme}:")
+        } else {
+            format!("camera {url}: {scheme}://")
+        };
         return Err(Error::new(
             Verdict::NotAllowed,
             format!(
-                "camera {url}: {scheme}:// is opened only for cameras of the configuration file; give \
-                 it a name there, or use the camera's rtsp:// address"
+                "{what} is opened only for cameras of the configuration file; give it a name there, or \
+                 use the camera's rtsp:// address"
             ),
         ));
     }

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use crate::webrtc::{
     Offer, Plan,
-    extension::{ABS_SEND_TIME, PLAYOUT_DELAY, TRANSPORT_SEQUENCE},
+    extension::{ABS_SEND_TIME, AUDIO_LEVEL, PLAYOUT_DELAY, TRANSPORT_SEQUENCE},
+    hearing::Hearing,
     lane::Lane,
     negotiate::{SectionPlan, Sending},
 };
@@ -64,11 +65,18 @@ pub fn write(offer: &Offer, plan: &Plan, local: &LocalTransport, streams: &[Stre
     let first = plan.first();
     for (index, section) in plan.sections.iter().enumerate() {
         let offered = &offer.sections()[index];
+        let hearing = plan.hearing.as_ref().filter(|h| h.section == index);
         let (port, format) = match section {
             SectionPlan::Send(sending) => {
                 let rtx = sending.rtx.map_or(String::new(), |rtx| format!(" {rtx}"));
-                (9, format!("{}{rtx}", sending.payload_type))
+                let sent = sending.payload_type;
+                let types = hearing.map_or(sent.to_string(), |hearing| hearing.types(Some(sent)));
+                (9, format!("{types}{rtx}"))
             }
+            SectionPlan::Hear => (
+                9,
+                hearing.map_or(String::new(), |hearing| hearing.types(None)),
+            ),
             SectionPlan::Data => (9, "webrtc-datachannel".to_owned()),
             SectionPlan::Refused => (
                 0,
@@ -92,12 +100,26 @@ pub fn write(offer: &Offer, plan: &Plan, local: &LocalTransport, streams: &[Stre
             continue;
         }
         transport(&mut text, local, index == first);
+        let reduced_size = offered.attributes.has("rtcp-rsize");
         match section {
             SectionPlan::Send(sending) => {
-                let reduced_size = offered.attributes.has("rtcp-rsize");
                 if let Some(streams) = streams.next() {
-                    media(&mut text, sending, *streams, reduced_size);
+                    direction(
+                        &mut text,
+                        if hearing.is_some() {
+                            "sendrecv"
+                        } else {
+                            "sendonly"
+                        },
+                        reduced_size,
+                    );
+                    heard(&mut text, hearing, Some(sending.payload_type));
+                    media(&mut text, sending, *streams);
                 }
+            }
+            SectionPlan::Hear => {
+                direction(&mut text, "recvonly", reduced_size);
+                heard(&mut text, hearing, None);
             }
             SectionPlan::Data => {
                 line(&mut text, format_args!("a=sctp-port:5000"));
@@ -130,13 +152,34 @@ fn transport(text: &mut String, local: &LocalTransport, with_candidates: bool) {
     }
 }
 
-fn media(text: &mut String, sending: &Sending, streams: Streams, reduced_size: bool) {
-    let format = sending.payload_type;
-    line(text, format_args!("a=sendonly"));
+fn direction(text: &mut String, direction: &str, reduced_size: bool) {
+    line(text, format_args!("a={direction}"));
     line(text, format_args!("a=rtcp-mux"));
     if reduced_size {
         line(text, format_args!("a=rtcp-rsize"));
     }
+}
+
+/// What we take as speech, but for the format that is sent, too, and has its lines there.
+fn heard(text: &mut String, hearing: Option<&Hearing>, sent: Option<u8>) {
+    let Some(hearing) = hearing else { return };
+    for format in &hearing.formats {
+        let number = format.payload_type;
+        if Some(number) == sent {
+            continue;
+        }
+        line(text, format_args!("a=rtpmap:{number} {}", format.rtpmap));
+        if !format.fmtp.is_empty() {
+            line(text, format_args!("a=fmtp:{number} {}", format.fmtp));
+        }
+    }
+    if let Some(id) = hearing.level {
+        line(text, format_args!("a=extmap:{id} {AUDIO_LEVEL}"));
+    }
+}
+
+fn media(text: &mut String, sending: &Sending, streams: Streams) {
+    let format = sending.payload_type;
     line(text, format_args!("a=rtpmap:{format} {}", sending.rtpmap));
     if !sending.fmtp.is_empty() {
         line(text, format_args!("a=fmtp:{format} {}", sending.fmtp));

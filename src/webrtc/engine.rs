@@ -1,5 +1,7 @@
 //! [`Engine`]: answers offers, and hands viewers to the fans of their cameras.
 
+mod brought;
+
 use std::{
     collections::HashMap,
     net::IpAddr,
@@ -16,16 +18,19 @@ use tokio::{
     time::timeout,
 };
 
+pub use self::brought::Brought;
 use crate::{
     base::{Error, ErrorKind, Tasks, Verdict},
     config::Config,
-    hub::Hub,
+    hub::{Hub, Speaker},
     webrtc::{
         Offer, Plan,
         addresses::{Addresses, Bound},
+        admission::Admission,
         answer::{self, LocalTransport, Streams},
         channel::Channels,
         dtls::{Dtls, Identity},
+        ear::Ear,
         fan::Fan,
         ice::{Agent, Credentials, Path, RemoteCandidate, Transport},
         inbox::{Event, Load, Place},
@@ -58,6 +63,7 @@ struct Inner {
     port: Arc<Port>,
     bound: Bound,
     addresses: Addresses,
+    admission: Admission,
     identity: Arc<Identity>,
     fans: Mutex<HashMap<u64, Vec<Handle>>>,
     viewers: AtomicU64,
@@ -80,6 +86,8 @@ pub struct Request<'a> {
     pub plan: &'a Plan,
     /// From where.
     pub hub: &'a Hub,
+    /// Who hears it, if the plan lets it speak.
+    pub speaker: Option<Speaker>,
     /// Where the offer came from.
     pub client: Option<IpAddr>,
     /// By which name or address, with or without a port, the client has reached this server.
@@ -99,6 +107,7 @@ pub struct Session {
 pub struct Control {
     viewer: u64,
     fan: mpsc::Sender<Event>,
+    status: watch::Receiver<Status>,
 }
 
 impl Engine {
@@ -112,14 +121,16 @@ impl Engine {
         let sockets = Sockets::bind(config.media_listen)?;
         let addresses = Addresses::new(config);
         tasks.spawn("addresses", addresses.clone().run(tasks.stop().clone()));
-        let (relays, relayed) = Relays::start(config, tasks, &addresses)?;
         let bound = sockets.bound();
+        let admission = Admission::new(&[config.listen.port(), bound.port]);
+        let (relays, relayed) = Relays::start(config, tasks, &addresses, &admission)?;
         let port = Port::start(sockets, relays, relayed, &addresses, tasks)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 bound,
                 port,
                 addresses,
+                admission,
                 identity: Arc::new(Identity::generate()?),
                 fans: Mutex::default(),
                 viewers: AtomicU64::new(1),
@@ -146,6 +157,7 @@ impl Engine {
             offer,
             plan,
             hub,
+            speaker,
             client,
             host,
         } = request;
@@ -202,7 +214,9 @@ impl Engine {
         let dtls = Dtls::new(Arc::clone(&inner.identity), transport.fingerprint);
         let (told, status) = watch::channel(Status::default());
         let number = inner.viewers.fetch_add(1, Ordering::Relaxed);
-        let viewer = Box::new(Viewer::new(now, ice, dtls, lanes, channels, told));
+        let ear = plan.hearing.clone().zip(speaker);
+        let ear = ear.map(|(hearing, speaker)| Ear::new(hearing, speaker));
+        let viewer = Box::new(Viewer::new(now, ice, dtls, lanes, channels, ear, told));
         let name = local.ufrag.clone();
         let (fan, place) = self.fan(hub)?;
         let joining = Event::Join {
@@ -215,6 +229,7 @@ impl Engine {
         let control = Control {
             viewer: number,
             fan: fan.inbox,
+            status: status.clone(),
         };
         let session = Session { control, status };
         timeout(JOIN_LIMIT, session.control.fan.send(joining))

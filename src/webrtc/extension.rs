@@ -15,6 +15,10 @@ pub const TRANSPORT_SEQUENCE: &str =
     "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 /// `a=extmap` of how long a browser may and must hold pictures back.
 pub const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
+/// `a=extmap` of how loud a packet of sound is ([RFC 6464]).
+///
+/// [RFC 6464]: https://datatracker.ietf.org/doc/html/rfc6464
+pub const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 
 /// How long pictures may be held back. With no shortest time and at most this, browsers show each as
 /// soon as it is there.

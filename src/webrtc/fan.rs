@@ -235,11 +235,32 @@ impl Fan {
                 self.with(viewer, |viewer, step| viewer.handle(step, path, &data));
             }
             Event::Candidate { viewer, candidate } => {
+                let ip = candidate.address.ip();
                 for (relay, _) in self.port.relays().relayed() {
-                    self.port.relays().permit(relay, candidate.address.ip());
+                    self.port.relays().permit(relay, ip);
                 }
+                let port = Arc::clone(&self.port);
                 self.with(viewer, |viewer, step| {
+                    for relay in viewer.ice().relays() {
+                        port.relays().permit(*relay, ip);
+                    }
                     viewer.ice().add_remote(step.now, candidate);
+                    viewer.handle_timeout(step);
+                    None
+                });
+            }
+            Event::Relay {
+                viewer,
+                relay,
+                client,
+            } => {
+                let port = Arc::clone(&self.port);
+                self.with(viewer, |viewer, step| {
+                    // Browsers hide their addresses behind names, and come from where they asked.
+                    for ip in viewer.ice().remotes().chain(client) {
+                        port.relays().permit(relay, ip);
+                    }
+                    viewer.ice().add_relay(step.now, relay);
                     viewer.handle_timeout(step);
                     None
                 });

@@ -88,6 +88,15 @@ pub struct Report {
     pub octets: u32,
 }
 
+/// Whether a datagram is RTCP. Payload types of RTP that would be taken for it are not used with the marker
+/// ([RFC 5761 §4]).
+///
+/// [RFC 5761 §4]: https://datatracker.ietf.org/doc/html/rfc5761#section-4
+#[must_use]
+pub fn is_rtcp(datagram: &[u8]) -> bool {
+    matches!(datagram.get(1), Some(192..=223))
+}
+
 /// Reads an opened compound packet. What is not understood is left out.
 #[must_use]
 pub fn read(mut compound: BytesMut) -> Vec<Feedback> {

@@ -1,8 +1,11 @@
 //! What a [`Fan`](super::fan) is told, and who is on the way to it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -46,6 +49,15 @@ pub enum Event {
         /// The address.
         candidate: RemoteCandidate,
     },
+    /// The viewer's offer has brought a relay, which is there now.
+    Relay {
+        /// Whose it is.
+        viewer: u64,
+        /// Its number.
+        relay: u8,
+        /// Where the offer came from.
+        client: Option<IpAddr>,
+    },
     /// ICE begins anew, with these credentials.
     Restart {
         /// Whose.
@@ -70,6 +82,7 @@ impl Event {
             Self::Join { viewer, .. }
             | Self::Datagram { viewer, .. }
             | Self::Candidate { viewer, .. }
+            | Self::Relay { viewer, .. }
             | Self::Restart { viewer, .. }
             | Self::Leave { viewer } => *viewer,
         }

@@ -1,7 +1,10 @@
 //! What a viewer gets: a pure function from a camera's tracks and an offer to a [`Plan`].
 
+mod select;
 #[cfg(test)]
 mod tests;
+
+pub use self::select::{Selection, overview, select};
 
 use std::collections::HashSet;
 
@@ -11,11 +14,13 @@ use crate::{
     media::{
         Codec, Kind, Track,
         h264::{Profile, ProfileLevel},
+        h265::ProfileTierLevel,
         sdp::MediaSection,
     },
     webrtc::{
         Offer,
         extension::{ABS_SEND_TIME, Extensions, PLAYOUT_DELAY, TRANSPORT_SEQUENCE},
+        hearing::Hearing,
     },
 };
 
@@ -26,13 +31,17 @@ pub struct Plan {
     pub sections: Vec<SectionPlan>,
     /// For the person who watches: what is missing and why.
     pub notes: Vec<Note>,
+    /// What the viewer may send, if it may speak.
+    pub hearing: Option<Hearing>,
 }
 
 /// What becomes of one media section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SectionPlan {
-    /// We send a track.
+    /// We send a track; and take speech, if the plan's [`Hearing`] is of this section.
     Send(Sending),
+    /// We only take speech.
+    Hear,
     /// The data channel is kept open, for clients that insist on one.
     Data,
     /// Refused, with port 0.
@@ -65,7 +74,7 @@ impl Plan {
     pub fn sendings(&self) -> impl Iterator<Item = &Sending> {
         self.sections.iter().filter_map(|section| match section {
             SectionPlan::Send(sending) => Some(sending),
-            SectionPlan::Data | SectionPlan::Refused => None,
+            SectionPlan::Hear | SectionPlan::Data | SectionPlan::Refused => None,
         })
     }
 
@@ -101,11 +110,10 @@ pub fn negotiate(tracks: &Tracks, offer: &Offer) -> Result<Plan, Error> {
             .iter()
             .map(|track| track.note.clone())
             .collect(),
+        hearing: None,
     };
     for kind in [Kind::Video, Kind::Audio] {
-        let wanted: Vec<_> = (0..plan.sections.len())
-            .filter(|index| offer.receives(*index, kind) && shares_transport(offer, &plan, *index))
-            .collect();
+        let wanted = wanted(&plan, offer, kind);
         let mut of_kind = tracks.of_kind(kind).peekable();
         if wanted.is_empty() {
             continue;
@@ -158,8 +166,15 @@ pub fn negotiate(tracks: &Tracks, offer: &Offer) -> Result<Plan, Error> {
     Ok(plan)
 }
 
+/// Sections in which one kind can be sent beside what is planned.
+fn wanted(plan: &Plan, offer: &Offer, kind: Kind) -> Vec<usize> {
+    (0..plan.sections.len())
+        .filter(|index| offer.receives(*index, kind) && shares_transport(offer, plan, *index))
+        .collect()
+}
+
 /// Whether section `index` can be sent beside what is planned: on the same transport, or alone.
-fn shares_transport(offer: &Offer, plan: &Plan, index: usize) -> bool {
+pub(super) fn shares_transport(offer: &Offer, plan: &Plan, index: usize) -> bool {
     let others = plan.sections.iter().enumerate();
     others
         .filter(|(_, section)| **section != SectionPlan::Refused)
@@ -174,6 +189,7 @@ fn sending(track: Track, section: &MediaSection) -> Option<(Sending, Option<Stri
         .filter(|format| matches(track.codec, section, format));
     let (format, note) = match track.codec {
         Codec::H264(profile) => best_h264(profile, section, offered)?,
+        Codec::H265(profile) => best_h265(profile, section, offered)?,
         _ => ({ offered }.next()?, None),
     };
     let rtpmap = section.rtpmap(format).map_or_else(
@@ -198,7 +214,7 @@ fn sending(track: Track, section: &MediaSection) -> Option<(Sending, Option<Stri
     let extensions = extensions(track.kind(), section, &mut feedback, rtx.is_some());
     let fmtp: Vec<_> = section
         .fmtp(format)
-        // RFC 6184 §8.2.2: these would describe our stream, and are of the other side's.
+        // RFC 6184 §8.2.2, RFC 7798 §7.2.2: these would describe our stream, and are of the other side's.
         .filter(|(key, _)| !key.is_empty() && !key.to_ascii_lowercase().starts_with("sprop-"))
         .map(|(key, value)| {
             if value.is_empty() {
@@ -240,19 +256,7 @@ fn extensions(
     feedback: &mut Vec<String>,
     has_rtx: bool,
 ) -> Extensions {
-    let offered = |uri: &str| {
-        section.attributes.all("extmap").find_map(|line| {
-            let (id, rest) = line.split_once(' ')?;
-            // RFC 8285 §5: a direction may follow, and one-byte headers have 14 identifiers.
-            let id = id
-                .split('/')
-                .next()?
-                .parse()
-                .ok()
-                .filter(|id| (1..=14).contains(id))?;
-            (rest.split(' ').next() == Some(uri)).then_some(id)
-        })
-    };
+    let offered = |uri: &str| extension_of(section, uri);
     let mut extensions = Extensions::default();
     if kind == Kind::Video {
         extensions.playout_delay = offered(PLAYOUT_DELAY);
@@ -274,8 +278,23 @@ fn extensions(
     extensions
 }
 
+/// The identifier under which `section` offers an extension.
+pub(super) fn extension_of(section: &MediaSection, uri: &str) -> Option<u8> {
+    section.attributes.all("extmap").find_map(|line| {
+        let (id, rest) = line.split_once(' ')?;
+        // RFC 8285 §5: a direction may follow, and one-byte headers have 14 identifiers.
+        let id = id
+            .split('/')
+            .next()?
+            .parse()
+            .ok()
+            .filter(|id| (1..=14).contains(id))?;
+        (rest.split(' ').next() == Some(uri)).then_some(id)
+    })
+}
+
 /// Whether payload type `format` of `section` is of `codec`.
-fn matches(codec: Codec, section: &MediaSection, format: &str) -> bool {
+pub(super) fn matches(codec: Codec, section: &MediaSection, format: &str) -> bool {
     let Some(rtpmap) = section.rtpmap(format).or_else(|| static_rtpmap(format)) else {
         return false;
     };
@@ -341,6 +360,54 @@ fn best_h264<'a>(
     Some((*format, note))
 }
 
+/// The same of H.265. Browsers announce what the device decodes, each profile with its highest level.
+fn best_h265<'a>(
+    camera: Option<ProfileTierLevel>,
+    section: &'a MediaSection,
+    mut offered: impl Iterator<Item = &'a String>,
+) -> Option<(&'a String, Option<String>)> {
+    let parameter = |format: &str, name| section.parameter(format, name);
+    let number = |format: &str, name| parameter(format, name).and_then(|text| text.parse().ok());
+    // What comes in several RTP streams, which is not how it is sent.
+    let is_one_stream = |format: &&String| {
+        parameter(format, "tx-mode").is_none_or(|mode| mode.eq_ignore_ascii_case("SRST"))
+    };
+    let Some(camera) = camera else {
+        return offered.find(is_one_stream).map(|format| (format, None));
+    };
+    let announced = |format: &str| ProfileTierLevel {
+        // RFC 7798 §7.1: Main profile and Main tier if nothing is said. The level would be 3.1, but who says
+        // nothing, such as Safari, decodes far more.
+        profile: number(format, "profile-id").unwrap_or(ProfileTierLevel::MAIN),
+        high_tier: number(format, "tier-flag") == Some(1),
+        level: number(format, "level-id").unwrap_or(u8::MAX),
+    };
+    let rank = |takes: ProfileTierLevel| {
+        let decodes = takes.decodes_profile(camera);
+        (!decodes, takes.level < camera.level)
+    };
+    let formats = offered
+        .filter(is_one_stream)
+        .map(|format| (format, announced(format)));
+    let (format, takes) = formats.min_by_key(|(_, takes)| {
+        // Of levels that do not suffice the highest.
+        let level = std::cmp::Reverse(takes.level.min(camera.level));
+        (rank(*takes), takes.profile != camera.profile, level)
+    })?;
+    let note = (rank(takes) != (false, false)).then(|| {
+        let takes = match takes.level {
+            u8::MAX => takes.profile_name().to_owned(),
+            _ => takes.to_string(),
+        };
+        format!(
+            "the camera's video is H265 {camera}, which this browser did not announce; it is sent as \
+             {takes}: if no picture appears, set the camera to H264 or to fewer pixels, or use its second \
+             stream"
+        )
+    });
+    Some((format, note))
+}
+
 fn mode<'a>(section: &'a MediaSection, format: &str) -> Option<&'a str> {
     section.parameter(format, "packetization-mode")
 }
@@ -379,10 +446,14 @@ fn mismatch(kind: Kind, camera: &[&str], offer: &Offer, wanted: &[usize]) -> Str
     } else {
         names.join(", ")
     };
-    let advice = if kind == Kind::Video && camera.contains(&"H264") {
-        "; use a browser with H264 in packetization mode 1"
-    } else {
-        ""
+    let advice = match kind {
+        Kind::Video if camera.contains(&"H264") => {
+            "; use a browser with H264 in packetization mode 1"
+        }
+        Kind::Video => {
+            "; set it to H264 in the camera, or use its second stream, or a browser that takes it"
+        }
+        Kind::Audio => "",
     };
     format!(
         "the camera's {} is {}, and the offer takes only {offered}{advice}",

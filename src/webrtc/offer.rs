@@ -117,14 +117,23 @@ impl Offer {
     /// Whether section number `index` wants to receive media by secure RTP on one port.
     #[must_use]
     pub fn receives(&self, index: usize, kind: Kind) -> bool {
+        let attributes = &self.sections()[index].attributes;
+        self.carries(index, kind) && !attributes.has("sendonly") && !attributes.has("inactive")
+    }
+
+    /// Whether section number `index` would send media that way.
+    #[must_use]
+    pub fn sends(&self, index: usize, kind: Kind) -> bool {
+        let attributes = &self.sections()[index].attributes;
+        self.carries(index, kind) && !attributes.has("recvonly") && !attributes.has("inactive")
+    }
+
+    fn carries(&self, index: usize, kind: Kind) -> bool {
         let section = &self.sections()[index];
-        let attributes = &section.attributes;
         section.media == kind.name()
-            && (section.port != 0 || attributes.has("bundle-only"))
+            && (section.port != 0 || section.attributes.has("bundle-only"))
             && section.protocol.contains("RTP/SAVP")
-            && attributes.has("rtcp-mux")
-            && !attributes.has("sendonly")
-            && !attributes.has("inactive")
+            && section.attributes.has("rtcp-mux")
     }
 
     /// An attribute of a section, or else of the session.
@@ -354,6 +363,8 @@ pub(crate) mod tests {
         .unwrap();
         let receives: Vec<_> = (0..4).map(|i| offer.receives(i, Kind::Video)).collect();
         assert_eq!(receives, [true, false, false, true]);
+        let sends: Vec<_> = (0..4).map(|i| offer.sends(i, Kind::Video)).collect();
+        assert_eq!(sends, [false, true, false, true]);
         assert!(offer.is_bundled(3) && !offer.receives(0, Kind::Audio));
     }
 }

@@ -1,5 +1,6 @@
 //! SRTP ([RFC 3711], [RFC 7714]): [`Sealer`] for the packets that we send, sealed where they lie;
-//! [`Control`] for RTCP in both directions, which is rare enough for the family's own context.
+//! [`Control`] for RTCP in both directions and the speech of viewers, which are rare enough for the family's
+//! own context.
 //!
 //! [RFC 3711]: https://datatracker.ietf.org/doc/html/rfc3711
 //! [RFC 7714]: https://datatracker.ietf.org/doc/html/rfc7714
@@ -13,7 +14,7 @@ use rtc_crypto::{
 };
 use rtc_srtp::{
     context::Context,
-    option::{srtcp_replay_protection, srtp_no_replay_protection},
+    option::{srtcp_replay_protection, srtp_replay_protection},
     protection_profile::ProtectionProfile,
 };
 
@@ -23,7 +24,7 @@ use crate::base::{Error, ErrorKind};
 const KEY: usize = 16;
 /// Packets of streams never heard of that are tried to open; a browser has a handful of streams.
 const STRANGERS_MAX: usize = 256;
-/// Packets that RTCP may come late by.
+/// Packets that RTP and RTCP may come late by.
 const REPLAY_WINDOW: usize = 64;
 
 /// A protection profile that we speak ([RFC 5764 §4.1.2], [RFC 7714 §14.2]).
@@ -76,7 +77,7 @@ impl Profile {
 pub struct Keys {
     /// For the media that we send.
     pub sealer: Sealer,
-    /// For RTCP both ways.
+    /// For RTCP both ways, and media that comes in.
     pub control: Control,
 }
 
@@ -104,7 +105,7 @@ impl Keys {
                 key,
                 salt,
                 profile.family(),
-                Some(srtp_no_replay_protection()),
+                Some(srtp_replay_protection(REPLAY_WINDOW)),
                 Some(srtcp_replay_protection(REPLAY_WINDOW)),
                 crypto,
             );
@@ -263,7 +264,8 @@ fn derive(
     Ok(())
 }
 
-/// Protects RTCP one way, and checks and opens it the other way, with a window against replays.
+/// Protects RTCP one way, and checks and opens it the other way, and media likewise, with a window against
+/// replays.
 pub struct Control {
     outgoing: Context,
     incoming: Context,
@@ -289,7 +291,23 @@ impl Control {
     /// A compound packet that came in; none when it is forged, broken or a replay.
     #[must_use]
     pub fn open(&mut self, packet: &[u8]) -> Option<BytesMut> {
-        let ssrc = u32::from_be_bytes(*packet.get(4..)?.first_chunk()?);
+        self.open_by(packet, 4, |context| context.decrypt_rtcp(packet).ok())
+    }
+
+    /// A packet of media that came in, likewise.
+    #[must_use]
+    pub fn open_media(&mut self, packet: &[u8]) -> Option<BytesMut> {
+        self.open_by(packet, 8, |context| context.decrypt_rtp(packet).ok())
+    }
+
+    /// Opens a packet whose SSRC is at `place`.
+    fn open_by(
+        &mut self,
+        packet: &[u8],
+        place: usize,
+        open: impl FnOnce(&mut Context) -> Option<BytesMut>,
+    ) -> Option<BytesMut> {
+        let ssrc = u32::from_be_bytes(*packet.get(place..)?.first_chunk()?);
         let is_known = self.known.contains(&ssrc);
         if !is_known {
             if self.strangers >= STRANGERS_MAX {
@@ -297,7 +315,7 @@ impl Control {
             }
             self.strangers += 1;
         }
-        let opened = self.incoming.decrypt_rtcp(packet).ok()?;
+        let opened = open(&mut self.incoming)?;
         if !is_known {
             self.known.push(ssrc);
         }
@@ -341,6 +359,47 @@ mod tests {
         let provider = rtc_crypto::default_provider().unwrap();
         let mut sealer = Sealer::new(Profile::Gcm, &[1; 16], &[2; 12], provider.crypto()).unwrap();
         assert!(!sealer.seal(&mut [0; 20], 12, 1, 1));
+    }
+
+    #[test]
+    fn media_is_opened_once_however_it_is_swapped_and_forged_packets_never() {
+        let provider = rtc_crypto::default_provider().unwrap();
+        for profile in [Profile::Gcm, Profile::Cm] {
+            let material: Vec<u8> = (0..profile.material())
+                .map(|byte| byte.to_le_bytes()[0])
+                .collect();
+            let mut server = Keys::server(profile, &material, provider.crypto()).unwrap();
+            let (key, salt) = (&material[..KEY], &material[2 * KEY..][..profile.salt()]);
+            let mut browser = Sealer::new(profile, key, salt, provider.crypto()).unwrap();
+            let mut sealed = |index: u64| {
+                let mut packet = vec![0x80, 111];
+                packet.extend_from_slice(&index.to_be_bytes()[6..]);
+                packet.extend_from_slice(&[0, 0, 0, 9, 0, 0, 0, 7]);
+                packet.extend_from_slice(&[5; 40]);
+                let clear = packet.clone();
+                packet.resize(packet.len() + profile.tag(), 0);
+                assert!(browser.seal(&mut packet, 12, 7, index));
+                (packet, clear)
+            };
+            for index in [0xfffc_u64, 0xfffe, 0xfffd, 0xffff, 0x1_0001, 0x1_0000] {
+                let (packet, clear) = sealed(index);
+                let mut forged = packet.clone();
+                forged[20] ^= 1;
+                assert_eq!(server.control.open_media(&forged), None);
+                assert_eq!(
+                    server.control.open_media(&packet).as_deref(),
+                    Some(&clear[..]),
+                    "{profile:?} {index:x}"
+                );
+                assert_eq!(server.control.open_media(&packet), None);
+            }
+            for length in 0..30 {
+                assert_eq!(
+                    server.control.open_media(&sealed(0x1_0005).0[..length]),
+                    None
+                );
+            }
+        }
     }
 
     #[test]

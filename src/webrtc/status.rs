@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{base::Verdict, webrtc::ice::Path};
+use crate::{base::Verdict, hub::Heard, webrtc::ice::Path};
 
 /// What a connection is doing.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +99,8 @@ pub struct Status {
     pub jitter: Duration,
     /// Whether the browser has not answered when it was asked if it is there.
     pub is_silent: bool,
+    /// What has become of what the viewer says.
+    pub speech: Heard,
     /// Whether pictures were left out lately because the path is too slow.
     pub is_slow: bool,
     /// What the path takes, in bits per second; none while it takes everything.

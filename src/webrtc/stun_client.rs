@@ -1,7 +1,10 @@
 //! [`StunKeeper`]: learns from STUN servers by which address the media port is seen outside, and
-//! keeps that address alive ([RFC 8489]). Without a socket or a clock of its own.
+//! keeps that address alive ([RFC 8489]); and asks those that offers bring. Without a socket or a clock
+//! of its own.
 //!
 //! [RFC 8489]: https://datatracker.ietf.org/doc/html/rfc8489
+
+mod question;
 
 use std::{
     net::SocketAddr,
@@ -18,6 +21,10 @@ use rtc_stun::{
     xoraddr::XorMappedAddress,
 };
 
+use tokio::sync::watch;
+
+use self::question::Questions;
+pub use self::question::Reply;
 use super::addresses::Addresses;
 
 /// How often a server is asked that answers. Home routers forget a UDP port after 30 s or more.
@@ -37,6 +44,7 @@ const RETRY: Duration = Duration::from_secs(30);
 pub struct StunKeeper {
     addresses: Addresses,
     servers: Vec<Server>,
+    questions: Questions,
 }
 
 #[derive(Debug)]
@@ -93,6 +101,7 @@ impl StunKeeper {
         Self {
             addresses,
             servers: Vec::new(),
+            questions: Questions::default(),
         }
     }
 
@@ -107,12 +116,21 @@ impl StunKeeper {
         if due.is_none() {
             self.tell();
         }
-        due
+        due.or_else(|| self.questions.poll(now))
+    }
+
+    /// Asks a server that an offer has brought, unless that was done lately: four times at most, within
+    /// two seconds. None when too many others have been asked.
+    pub fn ask(&mut self, now: Instant, server: SocketAddr) -> Option<watch::Receiver<Reply>> {
+        self.questions.ask(now, server)
     }
 
     /// Takes a datagram that the media socket received. True when it was for us; then it is nothing
     /// for anyone else.
     pub fn handle(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) -> bool {
+        if self.questions.handle(from, datagram) {
+            return true;
+        }
         let from = canonical(from);
         let Some(server) = self.servers.iter_mut().find(|s| s.address == from) else {
             return false;
@@ -120,16 +138,9 @@ impl StunKeeper {
         let Some((pending, _)) = server.pending else {
             return false;
         };
-        if !is_stun_message(datagram) {
+        let Some(response) = binding_response(datagram, pending) else {
             return false;
-        }
-        let mut response = Message::new();
-        if response.unmarshal_binary(datagram).is_err()
-            || response.transaction_id != pending
-            || ![BINDING_SUCCESS, BINDING_ERROR].contains(&response.typ)
-        {
-            return false;
-        }
+        };
         server.answered(now, &response);
         self.tell();
         true
@@ -160,6 +171,18 @@ impl StunKeeper {
         }
         self.addresses.set_mapped(mapped);
     }
+}
+
+/// The answer to the request `id`, if `datagram` is that.
+fn binding_response(datagram: &[u8], id: TransactionId) -> Option<Message> {
+    if !is_stun_message(datagram) {
+        return None;
+    }
+    let mut response = Message::new();
+    response.unmarshal_binary(datagram).ok()?;
+    let is_answer =
+        response.transaction_id == id && [BINDING_SUCCESS, BINDING_ERROR].contains(&response.typ);
+    is_answer.then_some(response)
 }
 
 /// What a success says; none for an address that nobody can send to, and for an error.
@@ -209,7 +232,7 @@ mod tests {
         all.iter().any(|one| one.to_string().contains(line))
     }
 
-    fn response(request: &[u8], attribute: Box<dyn Setter>) -> Vec<u8> {
+    pub(super) fn response(request: &[u8], attribute: Box<dyn Setter>) -> Vec<u8> {
         let mut asked = Message::new();
         asked.unmarshal_binary(request).unwrap();
         let mut response = Message::new();
@@ -223,7 +246,7 @@ mod tests {
         response.raw
     }
 
-    fn mapped(port: u16) -> Box<dyn Setter> {
+    pub(super) fn mapped(port: u16) -> Box<dyn Setter> {
         let ip = "203.0.113.7".parse().unwrap();
         Box::new(XorMappedAddress { ip, port })
     }

@@ -12,6 +12,7 @@ use crate::{
         arena::Arena,
         channel::Channels,
         dtls::{self, Dtls},
+        ear::Ear,
         estimate::Estimate,
         extension::Stamps,
         feedback::{self, Feedback, Reception},
@@ -72,6 +73,7 @@ pub struct Viewer {
     keys: Option<Keys>,
     channels: Option<Channels>,
     lanes: Vec<Lane>,
+    ear: Option<Ear>,
     /// Addresses that ICE has validated and that lead to this viewer.
     paths: Vec<Path>,
     selected: Option<Path>,
@@ -91,7 +93,7 @@ pub struct Viewer {
 }
 
 impl Viewer {
-    /// A viewer that waits for a browser. `told` is told of its status.
+    /// A viewer that waits for a browser, and may speak to an `ear`. `told` is told of its status.
     #[must_use]
     pub fn new(
         now: Instant,
@@ -99,6 +101,7 @@ impl Viewer {
         dtls: Dtls,
         lanes: Vec<Lane>,
         channels: Option<Channels>,
+        ear: Option<Ear>,
         told: watch::Sender<Status>,
     ) -> Self {
         Self {
@@ -107,6 +110,7 @@ impl Viewer {
             keys: None,
             channels,
             lanes,
+            ear,
             paths: Vec::new(),
             selected: None,
             stamps: Stamps::default(),
@@ -167,8 +171,11 @@ impl Viewer {
                     return None;
                 }
             }
-        } else if is_rtcp(datagram)
-            && let Some(keys) = &mut self.keys
+        } else if !feedback::is_rtcp(datagram) {
+            if let (Some(ear), Some(keys)) = (&mut self.ear, &mut self.keys) {
+                ear.take(step.now, &mut keys.control, datagram);
+            }
+        } else if let Some(keys) = &mut self.keys
             && let Some(compound) = keys.control.open(datagram)
         {
             for feedback in feedback::read(compound) {
@@ -568,6 +575,9 @@ impl Viewer {
             self.resent_now = 0;
             self.status.is_silent = self.ice.unanswered(step.now) >= SILENT;
             self.status.is_slow = self.slow.is_some_and(|slow| slow + SLOW_FOR > step.now);
+            if let Some(ear) = &self.ear {
+                self.status.speech = ear.heard(step.now);
+            }
             self.publish();
         }
         if self.status.state == State::Connected {
@@ -583,9 +593,4 @@ impl Viewer {
             sent.fold((0, 0), |(p, b), (packets, bytes)| (p + packets, b + bytes));
         self.told.send_replace(self.status);
     }
-}
-
-/// RFC 5761 §4: payload types of RTP with the marker bit that would be taken for RTCP are not used.
-fn is_rtcp(datagram: &[u8]) -> bool {
-    matches!(datagram.get(1), Some(192..=223))
 }

@@ -44,7 +44,7 @@ globalThis.harness ??= (() => {
 
   // Asks for a camera as players of go2rtc do: over a WebSocket, with candidates both ways, in the
   // dialect `webrtc` or `webrtc/offer`. With `hangUp` the socket is closed once there is a picture.
-  function converse(viewer, { query, dialect, hangUp }) {
+  function converse(viewer, { query, dialect, hangUp, iceServers }) {
     const { pc, video } = viewer;
     const socket = new WebSocket(`/api/ws?${query}`);
     viewer.socket = socket;
@@ -86,12 +86,37 @@ globalThis.harness ??= (() => {
       send("webrtc/candidate", "candidate:1 1 udp 1 0b1c7e9e-6d7a.local 9 typ host");
       send("webrtc/candidate", "");
       if (dialect === "webrtc/offer") send(dialect, offer.sdp);
-      else send(dialect, { type: "offer", sdp: offer.sdp, ice_servers: [] });
+      else send(dialect, { type: "offer", sdp: offer.sdp, ice_servers: iceServers });
     });
     return answered;
   }
 
-  async function watch({ camera, sections, without, dataChannel, block, socket }) {
+  // Adds the microphone to the offer, alone or in the section in which sound comes.
+  async function speak(viewer, { codec, direction }) {
+    const { pc } = viewer;
+    const stream = await navigator.mediaDevices.getUserMedia({
+      audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false },
+    });
+    [viewer.microphone] = stream.getAudioTracks();
+    const receiving = pc.getTransceivers().find(({ receiver }) => receiver.track.kind === "audio");
+    let transceiver = receiving;
+    if (direction === "sendonly") {
+      transceiver = pc.addTransceiver(viewer.microphone, { direction });
+    } else {
+      transceiver.direction = direction;
+      await transceiver.sender.replaceTrack(viewer.microphone);
+    }
+    if (codec) {
+      const { codecs } = RTCRtpSender.getCapabilities("audio");
+      transceiver.setCodecPreferences(codecs.filter(({ mimeType }) => mimeType === codec));
+    }
+  }
+
+  function microphone(index, isOn) {
+    viewers[index].microphone.enabled = isOn;
+  }
+
+  async function watch({ camera, sections, without, dataChannel, block, speech, socket }) {
     const start = performance.now();
     const pc = new RTCPeerConnection();
     const viewer = { pc, start, seen: [], status: 0, error: null, tracks: [], dtlsClosedAt: null };
@@ -113,6 +138,7 @@ globalThis.harness ??= (() => {
       const { codecs } = RTCRtpReceiver.getCapabilities(kind);
       transceiver.setCodecPreferences(codecs.filter(({ mimeType }) => mimeType !== without));
     }
+    if (speech) await speak(viewer, speech);
     if (dataChannel) pc.createDataChannel("dataSendChannel");
     if (socket) {
       await converse(viewer, socket);
@@ -132,7 +158,9 @@ globalThis.harness ??= (() => {
       return index;
     }
     viewer.tracks = body.tracks;
-    await pc.setRemoteDescription({ type: "answer", sdp: atob(body.sdp64) });
+    const answer = atob(body.sdp64);
+    viewer.directions = answer.match(/^a=(sendrecv|sendonly|recvonly|inactive)/gm) ?? [];
+    await pc.setRemoteDescription({ type: "answer", sdp: answer });
     pc.getReceivers()[0].transport?.addEventListener("statechange", ({ target }) => {
       if (target.state === "closed") viewer.dtlsClosedAt = performance.now() - start;
     });
@@ -142,10 +170,13 @@ globalThis.harness ??= (() => {
   async function report(index) {
     const viewer = viewers[index];
     const { pc, start, seen, status, error, tracks, video, dtlsClosedAt, socket } = viewer;
+    const { directions } = viewer;
     const inbound = { video: {}, audio: {} };
     const codecs = {};
+    let outbound = {};
     for (const stat of (await pc.getStats()).values()) {
       if (stat.type === "inbound-rtp") inbound[stat.kind] = stat;
+      if (stat.type === "outbound-rtp") outbound = stat;
       if (stat.type === "codec") codecs[stat.id] = stat.mimeType;
     }
     return {
@@ -161,6 +192,8 @@ globalThis.harness ??= (() => {
       video: inbound.video,
       audio: inbound.audio,
       videoCodec: codecs[inbound.video.codecId] ?? null,
+      directions,
+      speechCodec: codecs[outbound.codecId] ?? null,
       audioCodec: codecs[inbound.audio.codecId] ?? null,
     };
   }
@@ -211,5 +244,5 @@ globalThis.harness ??= (() => {
     return bins[strongest] > -60 ? frequency : 0;
   }
 
-  return { watch, report, close, account, loudness, pitch };
+  return { watch, report, close, microphone, account, loudness, pitch };
 })();

@@ -15,7 +15,15 @@ pub struct Watch {
     without: Option<&'static str>,
     data_channel: bool,
     block: u32,
+    speech: Option<Speech>,
     socket: Option<Socket>,
+    ice_servers: Value,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Speech {
+    codec: Option<&'static str>,
+    direction: &'static str,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +60,10 @@ pub struct Report {
     pub tracks: Vec<String>,
     /// The codes of the reply's `verdict` and `verdicts`.
     pub verdicts: Vec<String>,
+    /// The directions of the answer's sections, in its order.
+    pub directions: Vec<String>,
+    /// What the microphone is sent as; empty if nothing is.
+    pub speech_codec: String,
     /// The moment, since the viewer began to make its offer.
     pub now: Duration,
     /// Whether the socket of the offer is closed, for viewers that have one.
@@ -111,7 +123,9 @@ impl Watch {
             without: None,
             data_channel: false,
             block: 32,
+            speech: None,
             socket: None,
+            ice_servers: json!([]),
         }
     }
 
@@ -138,6 +152,29 @@ impl Watch {
     /// Without a codec that the browser has: `video/H264` and the like.
     pub fn without(mut self, codec: &'static str) -> Self {
         self.without = Some(codec);
+        self
+    }
+
+    /// With these servers in the offer of [`Self::as_go2rtc_client`], and not in the browser's own settings.
+    pub fn with_ice_servers(mut self, servers: Value) -> Self {
+        self.ice_servers = servers;
+        self
+    }
+
+    /// With the microphone, in the audio section, in this codec alone if one is named.
+    pub fn speaking(mut self, codec: Option<&'static str>) -> Self {
+        let direction = "sendrecv";
+        self.speech = Some(Speech { codec, direction });
+        self
+    }
+
+    /// With the microphone in a section of its own, as players of go2rtc have it.
+    pub fn speaking_apart(mut self) -> Self {
+        let direction = "sendonly";
+        self.speech = Some(Speech {
+            codec: None,
+            direction,
+        });
         self
     }
 
@@ -168,10 +205,15 @@ impl Page {
             "without": watch.without,
             "dataChannel": watch.data_channel,
             "block": watch.block,
+            "speech": watch.speech.map(|speech| json!({
+                "codec": speech.codec,
+                "direction": speech.direction,
+            })),
             "socket": watch.socket.map(|socket| json!({
                 "query": camera,
                 "dialect": socket.dialect,
                 "hangUp": socket.hangs_up,
+                "iceServers": watch.ice_servers,
             })),
         });
         let index = self.evaluate(&format!("harness.watch({options})")).await;
@@ -210,6 +252,13 @@ impl Viewer {
             .evaluate(&format!("harness.pitch({}, 3000)", self.index))
             .await;
         pitch.as_f64().expect("a frequency is a number")
+    }
+
+    /// Switches its microphone on or off; it is on at first. One that is off sends silence.
+    pub async fn microphone(&self, is_on: bool) {
+        self.page
+            .evaluate(&format!("harness.microphone({}, {is_on})", self.index))
+            .await;
     }
 
     /// Leaves: the browser says goodbye to the server.
@@ -262,6 +311,8 @@ impl Report {
                 .iter()
                 .map(|verdict| text(&verdict["code"]))
                 .collect(),
+            directions: list(&value["directions"]).iter().map(text).collect(),
+            speech_codec: text(&value["speechCodec"]),
             now: milliseconds(&value["now"]).expect("a moment is a number"),
             hung_up: value["hungUp"] == true,
             shown: list(&value["seen"])

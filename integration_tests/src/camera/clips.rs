@@ -27,7 +27,7 @@ pub(super) struct Picture {
     pub(super) codec: &'static str,
     pub(super) size: Size,
     pub(super) gop_seconds: u32,
-    /// H.264 only; the profile is Main if there are any, and Baseline if not.
+    /// H.264 and H.265 only; the profile of H.264 is Main if there are any, and Baseline if not.
     pub(super) b_frames: BFrames,
     /// H.264 only: High 4:2:2.
     pub(super) professional: bool,
@@ -35,7 +35,7 @@ pub(super) struct Picture {
     pub(super) profile: Option<&'static str>,
 }
 
-/// B-frames of H.264, up to three in a row.
+/// B-frames of H.264 or H.265, up to three in a row.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum BFrames {
     None,
@@ -55,7 +55,7 @@ pub(super) enum Size {
     FullHd,
 }
 
-/// The audio track of a camera: a tone of 440 Hz with a beep each second.
+/// The audio track of a camera: a tone with a beep each second.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Sound {
     Pcmu,
@@ -146,10 +146,18 @@ impl Picture {
             "h264" => {
                 format!("-c:v libx264 {profile} {rate} -g {gop} -keyint_min {gop} -sc_threshold 0")
             }
-            "h265" => format!(
-                "-c:v libx265 -preset ultrafast -b:v 2M -x265-params \
-                 keyint={gop}:min-keyint={gop}:scenecut=0:bframes=0:log-level=error"
-            ),
+            "h265" => {
+                // As most encoders: with pictures that lead the random access point, if there are B-frames.
+                let b_frames = match b_frames {
+                    BFrames::None => "bframes=0",
+                    BFrames::Disposable => "bframes=3:b-adapt=0:b-pyramid=0:open-gop=1",
+                    BFrames::References => "bframes=3:b-adapt=0:b-pyramid=1:open-gop=1",
+                };
+                format!(
+                    "-c:v libx265 -preset ultrafast -b:v 2M -x265-params \
+                     keyint={gop}:min-keyint={gop}:scenecut=0:{b_frames}:log-level=error"
+                )
+            }
             // RTP carries no Huffman tables: they have to be the standard ones.
             _ => "-c:v mjpeg -huffman default -q:v 12".to_owned(),
         };
@@ -174,7 +182,7 @@ impl Sound {
     }
 
     /// The clip, made now if need be.
-    pub(super) async fn file(self) -> PathBuf {
+    pub(super) async fn file(self, tone: u32) -> PathBuf {
         let aac = |rate, channels| {
             let name = match (rate, channels) {
                 (48_000, 2) => "aac".to_owned(),
@@ -203,7 +211,11 @@ impl Sound {
             Self::G722 => samples(16_000),
             Self::G726 => samples(8_000),
         };
-        let source = format!("sine=frequency=440:beep_factor=4:duration={SECONDS}");
+        let name = match tone {
+            440 => name,
+            _ => format!("{name}-{tone}"),
+        };
+        let source = format!("sine=frequency={tone}:beep_factor=4:duration={SECONDS}");
         let mut arguments = vec!["-f", "lavfi", "-i", &source];
         arguments.extend(encoder.split_whitespace());
         clip(&name, &arguments).await

@@ -1,5 +1,7 @@
 //! [`Setup`]: what a camera shall be.
 
+use std::path::PathBuf;
+
 use super::{
     Camera,
     clips::{BFrames, FPS, Picture, Size, Sound},
@@ -11,11 +13,13 @@ use super::{
 pub struct Setup {
     picture: Picture,
     sound: Option<Sound>,
+    tone: u32,
     transport: &'static str,
     packet_max: u32,
     parameter_sets_in_band: bool,
     sender_reports: bool,
     sound_only: bool,
+    back_channel: Option<&'static str>,
     login: Option<Login>,
 }
 
@@ -38,11 +42,13 @@ impl Setup {
                 profile: None,
             },
             sound: None,
+            tone: 440,
             transport: "any",
             packet_max: 1400,
             parameter_sets_in_band: false,
             sender_reports: true,
             sound_only: false,
+            back_channel: None,
             login: None,
         }
     }
@@ -92,6 +98,12 @@ impl Setup {
         self.with(Sound::G726)
     }
 
+    /// Sound of this frequency in Hz, instead of 440.
+    pub fn with_tone(mut self, tone: u32) -> Self {
+        self.tone = tone;
+        self
+    }
+
     fn with(mut self, sound: Sound) -> Self {
         self.sound = Some(sound);
         self
@@ -121,14 +133,14 @@ impl Setup {
         self
     }
 
-    /// H.264 Main with three B-frames in a row, of which no other picture is made.
+    /// Three B-frames in a row, of which no other picture is made; H.264 is of profile Main then.
     pub fn with_b_frames(mut self) -> Self {
         self.picture.b_frames = BFrames::Disposable;
         self
     }
 
-    /// H.264 Main with three B-frames in a row, and P-frames that are made of the middle one too: what
-    /// x264 does unless told otherwise.
+    /// Three B-frames in a row, and P-frames that are made of the middle one too: what x264 and x265 do
+    /// unless told otherwise.
     pub fn with_b_frames_as_references(mut self) -> Self {
         self.picture.b_frames = BFrames::References;
         self
@@ -155,6 +167,12 @@ impl Setup {
     /// Describes no picture.
     pub fn sound_only(mut self) -> Self {
         self.sound_only = true;
+        self
+    }
+
+    /// Takes speech as `pcmu` or `pcma` through an ONVIF back channel; see [`Camera::heard`].
+    pub fn with_back_channel(mut self, codec: &'static str) -> Self {
+        self.back_channel = Some(codec);
         self
     }
 
@@ -223,6 +241,14 @@ impl Setup {
         Camera::switched_on(arguments, login).await
     }
 
+    /// What the camera shows, as a file.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    pub async fn clip(&self) -> PathBuf {
+        self.picture.file().await
+    }
+
     /// Each track as `camera.py` takes it.
     pub(super) async fn tracks(&self) -> Vec<String> {
         let mut tracks = Vec::new();
@@ -232,7 +258,7 @@ impl Setup {
             tracks.push(format!("{codec}={}", file.display()));
         }
         if let Some(sound) = self.sound {
-            let file = sound.file().await;
+            let file = sound.file(self.tone).await;
             tracks.push(format!("{}={}", sound.codec(), file.display()));
         }
         tracks
@@ -247,6 +273,9 @@ impl Setup {
         ];
         let tracks = self.tracks().await;
         arguments.extend(tracks.iter().map(|track| format!("--track={track}")));
+        if let Some(codec) = self.back_channel {
+            arguments.push(format!("--back-channel={codec}"));
+        }
         if self.parameter_sets_in_band {
             arguments.push("--parameter-sets-in-band".to_owned());
         }

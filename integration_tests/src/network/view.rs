@@ -55,9 +55,13 @@ impl View {
 
     /// A camera, over a connection with these settings, from a [`quiet_page`].
     pub async fn of(page: &Page, camera: &str, settings: &Value) -> Self {
+        Self::watching(page, camera, settings, Watch::video_and_audio()).await
+    }
+
+    /// The same with an offer of this kind.
+    pub async fn watching(page: &Page, camera: &str, settings: &Value, watch: Watch) -> Self {
         page.evaluate(&format!("probe.set({settings})")).await;
-        let watch = Watch::video_and_audio().blocks_of(BLOCK);
-        let viewer = page.watch(camera, watch).await;
+        let viewer = page.watch(camera, watch.blocks_of(BLOCK)).await;
         Self {
             page: page.clone(),
             viewer: Some(viewer),
@@ -68,6 +72,13 @@ impl View {
     #[must_use]
     pub fn page(&self) -> &Page {
         &self.page
+    }
+
+    /// Leaves, if this is not the page's own view.
+    pub async fn close(&self) {
+        if let Some(viewer) = &self.viewer {
+            viewer.close().await;
+        }
     }
 
     /// Waits for a picture that moves for three seconds, and tells when it began.

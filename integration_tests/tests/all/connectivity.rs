@@ -4,6 +4,8 @@
 //! cargo test -p integration_tests connectivity::
 //! ```
 
+mod brought;
+
 use std::time::{Duration, Instant};
 
 use integration_tests::{

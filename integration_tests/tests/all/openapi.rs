@@ -2,12 +2,24 @@
 //! the replies with it.
 //!
 //! The cameras that it asks for are the demo camera or none: `python/openapi_hooks.py` replaces each camera's
-//! URL, as nothing may lead off this machine, and 502 for a camera that cannot be reached is right.
+//! URL, as nothing may lead off this machine, and 502 for a camera that cannot be reached is right. Some of them
+//! name a program instead, and the kernel tells whether one was run.
 
 use std::{process::Stdio, time::Duration};
 
-use integration_tests::server::Server;
+use integration_tests::processes::Trace;
 use tokio::{process::Command, time::timeout};
+
+/// The cameras of the configuration: one plays, and the others would be run.
+const CAMERAS: &str = "cameras: {front-door: 'demo:', program: 'exec:/bin/true-{output}', \
+    page: 'ffmpeg:http://127.0.0.1:9/mjpg#video=h264'}\n";
+/// What some requests have in place of a camera's URL; the first two are in the configuration as well.
+const PROGRAMS: [&str; 4] = [
+    "exec:/bin/true-{output}",
+    "ffmpeg:http://127.0.0.1:9/mjpg#video=h264",
+    "echo:/bin/true",
+    "ffmpeg:demo:#video=h264#raw=-y",
+];
 
 /// Requests in all, unless `OPENAPI_EXAMPLES` says how many.
 const EXAMPLES: usize = 1_000;
@@ -53,15 +65,19 @@ async fn no_request_is_answered_other_than_described() {
     let settings = tempfile::NamedTempFile::new().expect("a file can be made");
     std::fs::write(
         settings.path(),
-        "media_listen: 127.0.0.1:0\nrtsp_to_web: {}\ncameras: {front-door: 'demo:'}\n",
+        format!("media_listen: 127.0.0.1:0\nrtsp_to_web: {{}}\nexec: true\n{CAMERAS}"),
     )
     .expect("it can be written");
     let settings = settings.path().to_string_lossy();
-    let server = Server::start_with(&["--config", &settings]).await;
+    let Some(trace) = Trace::new() else {
+        return;
+    };
+    let server = trace.start(&["--config", &settings]).await;
 
     let wanted = examples();
     let scratch = tempfile::tempdir().expect("a folder can be made");
     let report = scratch.path().join("report");
+    let asked = scratch.path().join("asked");
     let written = || std::fs::read_to_string(&report).expect("the report can be read");
     let output = std::fs::File::create(&report).expect("a file can be made");
     let errors = output.try_clone().expect("a file has a second handle");
@@ -82,6 +98,8 @@ async fn no_request_is_answered_other_than_described() {
         .env("PYTHONPATH", folder.join("python"))
         .env("SCHEMATHESIS_HOOKS", "openapi_hooks")
         .env("PORTHOLE_URL", server.url(""))
+        .env("PROGRAMS", PROGRAMS.join("\n"))
+        .env("PROGRAMS_ASKED", &asked)
         .stdin(Stdio::null())
         .stdout(output)
         .stderr(errors)
@@ -92,9 +110,15 @@ async fn no_request_is_answered_other_than_described() {
         .unwrap_or_else(|_| panic!("schemathesis was not done within {limit:?}: {}", written()))
         .expect("an interpreter that was just asked for its modules starts");
     let report = written();
+    // None for all these requests, and some for the camera of the configuration.
+    assert_eq!(trace.executed(), [] as [String; 0]);
     assert!(status.success(), "{report}");
     let made = generated(&report).unwrap_or_else(|| panic!("no number of requests: {report}"));
     assert!(made >= wanted, "{made} requests: {report}");
     let health = server.get("/health").await.json();
     assert_eq!(health["panics"], 0, "{}", server.log());
+    let asked = std::fs::read_to_string(&asked).expect("programs were asked for");
+    assert!(asked.lines().count() >= 50, "{asked}");
+    server.get("/api/frame.jpeg?src=program").await;
+    assert!(!trace.executed().is_empty(), "the trace sees programs");
 }

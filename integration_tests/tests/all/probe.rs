@@ -62,7 +62,7 @@ fn faults() -> Vec<Fault> {
             true,
         ),
         Fault::new("sound only", silent, &["no-video"], "no video", true),
-        Fault::new("H.265", Camera::h265(), unplayable, "H265", false),
+        Fault::new("H.265", Camera::h265(), &["browser-video"], "H264", true),
         Fault::new(
             "key frames 10 s apart",
             Camera::h264().gop_seconds(10),

@@ -13,7 +13,7 @@
 //!   200 with nothing in it.
 
 mod cameras;
-mod configured;
+pub(super) mod configured;
 mod origins;
 
 use std::time::Duration;

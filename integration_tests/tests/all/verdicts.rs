@@ -33,6 +33,7 @@ const PASSWORD: &str = "Canary5Password";
 /// Begins a description with one track after it.
 const SESSION: &str = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=One\r\nt=0 0\r\na=control:*\r\n";
 const H265: &str = "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H265/90000\r\na=control:track1\r\n";
+const JPEG: &str = "m=video 0 RTP/AVP 26\r\na=control:track1\r\n";
 const AAC: &str = "m=audio 0 RTP/AVP 97\r\na=rtpmap:97 MPEG4-GENERIC/16000/1\r\n\
                    a=fmtp:97 mode=AAC-hbr;config=1408;sizelength=13;indexlength=3;indexdeltalength=3\r\n\
                    a=control:track2\r\n";
@@ -161,6 +162,11 @@ async fn faulty() -> Vec<(&'static str, ScriptedCamera, &'static str)> {
         (
             "H.265",
             ScriptedCamera::start(describing(&[H265, PCMU])).await,
+            "browser-video",
+        ),
+        (
+            "MJPEG",
+            ScriptedCamera::start(describing(&[JPEG, PCMU])).await,
             "unsupported-video",
         ),
         (

@@ -1,5 +1,6 @@
 //! Sound that browsers do not take, made into Opus: [`Format`] tells what a camera sends, [`Converter`]
-//! makes frames of 20 ms of its packets. No clock: time is what the camera's packets say.
+//! makes frames of 20 ms of its packets. Speech towards a camera the other way: [`SpeechFormat`] tells what
+//! it takes, [`Interpreter`] makes that of what a browser sends. No clock: time is what packets say.
 
 mod aac;
 mod bits;
@@ -14,6 +15,7 @@ mod latm;
 mod linear;
 mod resampler;
 mod rfc3640;
+mod speech;
 #[cfg(test)]
 #[expect(
     clippy::cast_possible_truncation,
@@ -29,6 +31,7 @@ pub use self::{
     g726::Packing,
     latm::Mux,
     rfc3640::AuHeader,
+    speech::{Interpreter, Law, SpeechFormat, SpeechPacket, Spoken},
 };
 
 /// One channel or two: more are not converted.

@@ -1,19 +1,9 @@
 //! [`Order`]: pictures that are sent in another order than shown.
 
-use bytes::Bytes;
-
-use crate::media::nal::{SliceType, is_reference};
-
-/// Pictures since the first one that was left out because a later one is sent before it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Reordered {
-    /// All of them.
-    pub pictures: u64,
-    /// Those that were left out.
-    pub left_out: u64,
-    /// Those of them that others may be predicted from.
-    pub references: u64,
-}
+use crate::media::{
+    assembler::Reordered,
+    nal::{SliceType, is_reference},
+};
 
 /// Finds B pictures that a browser cannot show. It shows pictures as they come, and takes one that
 /// belongs before the last for a fault, from which it recovers at the next key frame only.
@@ -52,10 +42,4 @@ impl Order {
     pub(super) fn seen(&self) -> Reordered {
         self.seen
     }
-}
-
-/// The first slice of a picture; what it tells of the picture's place holds for all of them.
-pub(super) fn first_slice<'a>(units: impl IntoIterator<Item = &'a Bytes>) -> Option<&'a [u8]> {
-    let mut slices = units.into_iter().map(|nal| &nal[..]);
-    slices.find(|nal| SliceType::of(nal).is_some())
 }

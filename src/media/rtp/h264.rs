@@ -2,9 +2,10 @@
 //!
 //! [RFC 6184]: https://datatracker.ietf.org/doc/html/rfc6184
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
-use crate::media::h264::{AccessUnit, Fragment};
+use super::cut::{self, Packing};
+use crate::media::assembler::{AccessUnit, Header};
 
 /// NAL unit types of the two payload structures in use ([RFC 6184 §5.2]).
 ///
@@ -12,121 +13,53 @@ use crate::media::h264::{AccessUnit, Fragment};
 const STAP_A: u8 = 0x18;
 const FU_A: u8 = 0x1c;
 
-/// Bytes of a FU-A: indicator and header ([RFC 6184 §5.8]).
-///
-/// [RFC 6184 §5.8]: https://datatracker.ietf.org/doc/html/rfc6184#section-5.8
-const FU_HEADERS: usize = 2;
-
 /// Cuts one access unit into payloads of at most `payload_max` bytes.
 ///
 /// Units that fit together share a STAP-A; a unit that fits alone is passed on without a copy; a
 /// larger one is copied once, into fragments of equal size.
 #[must_use]
 pub fn cut_access_unit(nal_units: &[Bytes], payload_max: usize) -> Box<[Bytes]> {
-    let mut payloads = Vec::new();
-    cut(nal_units, payload_max, &mut payloads);
-    payloads.into_boxed_slice()
+    cut::access_unit::<H264>(nal_units, payload_max)
 }
 
 /// The same for an access unit, or a part of one, with the pieces of units at its ends.
 #[must_use]
 pub fn cut_part(unit: &AccessUnit, payload_max: usize) -> Box<[Bytes]> {
-    let mut payloads = Vec::new();
-    if let Some(fragment) = &unit.head {
-        cut_fragment(fragment, payload_max, &mut payloads);
-    }
-    cut(&unit.nal_units, payload_max, &mut payloads);
-    if let Some(fragment) = &unit.tail {
-        cut_fragment(fragment, payload_max, &mut payloads);
-    }
-    payloads.into_boxed_slice()
+    cut::part::<H264>(unit, payload_max)
 }
 
-fn cut(nal_units: &[Bytes], payload_max: usize, payloads: &mut Vec<Bytes>) {
-    let mut rest = nal_units;
-    while let Some(first) = rest.first() {
-        let together = count_that_fit(rest, payload_max);
-        if together > 1 {
-            payloads.push(aggregate(&rest[..together]));
-        } else if first.len() <= payload_max {
-            payloads.push(first.clone());
-        } else {
-            let whole = Fragment {
-                header: first[0],
-                data: first.slice(1..),
-                starts: true,
-                ends: true,
-            };
-            cut_fragment(&whole, payload_max, payloads);
-        }
-        rest = &rest[together.max(1)..];
-    }
-}
+struct H264;
 
-/// How many of the first units fit in one STAP-A.
-fn count_that_fit(nal_units: &[Bytes], payload_max: usize) -> usize {
-    let mut size = 1;
-    nal_units
-        .iter()
-        .take_while(|nal| {
-            size += 2 + nal.len();
-            size <= payload_max
-        })
-        .count()
-}
+impl Packing for H264 {
+    const HEADER: usize = 1;
 
-/// One STAP-A ([RFC 6184 §5.7.1]).
-///
-/// [RFC 6184 §5.7.1]: https://datatracker.ietf.org/doc/html/rfc6184#section-5.7.1
-fn aggregate(nal_units: &[Bytes]) -> Bytes {
-    let size = 1 + nal_units.iter().map(|nal| 2 + nal.len()).sum::<usize>();
-    let mut payload = BytesMut::with_capacity(size);
-    let importance = nal_units
-        .iter()
-        .filter_map(|nal| nal.first())
-        .map(|b| b & 0x60)
-        .max();
-    payload.put_u8(importance.unwrap_or(0) | STAP_A);
-    for nal in nal_units {
-        payload.put_u16(
-            u16::try_from(nal.len()).expect("a unit that fits in a payload fits in 16 bits"),
-        );
-        payload.put_slice(nal);
+    /// Of a STAP-A ([RFC 6184 §5.7.1]).
+    ///
+    /// [RFC 6184 §5.7.1]: https://datatracker.ietf.org/doc/html/rfc6184#section-5.7.1
+    fn aggregate(nal_units: &[Bytes]) -> Header {
+        let importance = nal_units
+            .iter()
+            .filter_map(|nal| nal.first())
+            .map(|b| b & 0x60)
+            .max();
+        [importance.unwrap_or(0) | STAP_A, 0]
     }
-    payload.freeze()
-}
 
-/// FU-As of equal size, the last one perhaps shorter, all in one allocation.
-fn cut_fragment(fragment: &Fragment, payload_max: usize, payloads: &mut Vec<Bytes>) {
-    let Fragment {
-        header,
-        data,
-        starts,
-        ends,
-    } = fragment;
-    let count = data.len().div_ceil(payload_max - FU_HEADERS);
-    let size = data.len().div_ceil(count.max(1)).max(1);
-    let mut buffer = BytesMut::with_capacity(data.len() + count * FU_HEADERS);
-    for (i, part) in data.chunks(size).enumerate() {
-        let start = if i == 0 && *starts { 0x80 } else { 0 };
-        let end = if (i + 1) * size >= data.len() && *ends {
-            0x40
-        } else {
-            0
-        };
-        buffer.put_slice(&[header & 0xe0 | FU_A, start | end | header & 0x1f]);
-        buffer.put_slice(part);
-    }
-    let mut buffer = buffer.freeze();
-    while !buffer.is_empty() {
-        payloads.push(buffer.split_to(buffer.len().min(size + FU_HEADERS)));
+    /// Of a FU-A: indicator and header ([RFC 6184 §5.8]).
+    ///
+    /// [RFC 6184 §5.8]: https://datatracker.ietf.org/doc/html/rfc6184#section-5.8
+    fn fragment([header, _]: Header, ends: u8) -> [u8; 3] {
+        [header & 0xe0 | FU_A, ends | header & 0x1f, 0]
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::h264::{Assembler, Packet, ParameterSets};
+    use crate::media::{
+        assembler::{Assembler, Packet},
+        h264::ParameterSets,
+    };
 
     fn nal(kind: u8, size: usize) -> Bytes {
         (0..size)

@@ -1,6 +1,8 @@
 //! Frames to RTP payloads.
 
+mod cut;
 pub mod h264;
+pub mod h265;
 
 /// Largest RTP payload sent, in bytes: a UDP payload of 1200 bytes, which passes every path that
 /// carries IPv6 (1280) through a tunnel or two, less the 12-byte header of [RFC 3550 §5.1], up to 16

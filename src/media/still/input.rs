@@ -5,13 +5,15 @@
 //! first, in the one way in which they can be understood.
 
 use super::{
-    bits::{Bits, without_emulation_prevention},
     damaged, not_acceptable,
     sps::{Format, Order},
 };
 use crate::{
     base::Error,
-    media::nal::{NalType, annex_b},
+    media::{
+        bits::{Bits, without_emulation_prevention},
+        nal::{NalType, annex_b},
+    },
 };
 
 /// More than cameras send, of which a slice for each network packet is the most.

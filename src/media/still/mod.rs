@@ -1,6 +1,5 @@
 //! A key picture as a JPEG: [`jpeg`], [`Size`].
 
-mod bits;
 mod input;
 mod sps;
 

@@ -1,8 +1,10 @@
 //! [`Format`]: what a sequence parameter set (H.264 §7.3.2.1.1) says of the samples, and [`Format::sps`],
 //! that set as the decoder gets it.
 
-use super::bits::{Bits, Writer, with_emulation_prevention, without_emulation_prevention};
-use crate::media::nal::NalType;
+use crate::media::{
+    bits::{Bits, Writer, with_emulation_prevention, without_emulation_prevention},
+    nal::NalType,
+};
 
 /// How the samples of a picture are laid out and what their values mean.
 #[derive(Debug, Clone, PartialEq, Eq)]

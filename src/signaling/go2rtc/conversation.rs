@@ -17,8 +17,10 @@ use super::{
 };
 use crate::{
     base::{Error, ErrorKind, SessionId, Verdict},
+    config::IceServer,
     context::Context,
     signaling::{Answer, Offer, Target, accept, log_refusal},
+    webrtc::{Brought, admission::Reach},
 };
 
 /// How often the client is asked whether it is there.
@@ -45,6 +47,8 @@ pub(super) struct Wanted {
     pub(super) is_publishing: bool,
     /// Where it is.
     pub(super) client: Option<IpAddr>,
+    /// Whether a proxy says that it is somewhere else.
+    pub(super) is_forwarded: bool,
     /// How it has called us.
     pub(super) host: Option<String>,
 }
@@ -71,7 +75,12 @@ impl Wanted {
 }
 
 /// An offer that is worked on.
-type Answering = (Dialect, BoxFuture<'static, Result<Answer, Error>>);
+struct Answering {
+    dialect: Dialect,
+    /// Those that it has brought.
+    servers: Vec<IceServer>,
+    work: BoxFuture<'static, Result<Answer, Error>>,
+}
 
 /// One client and its socket.
 pub(super) struct Conversation {
@@ -80,6 +89,8 @@ pub(super) struct Conversation {
     out: actix_ws::Session,
     answering: Option<Answering>,
     session: Option<SessionId>,
+    /// Addresses of ours that its servers tell.
+    gathered: Option<mpsc::Receiver<String>>,
     /// Of the client, until there is a session.
     candidates: Vec<String>,
     /// How many more the session takes.
@@ -101,6 +112,7 @@ impl Conversation {
             out,
             answering: None,
             session: None,
+            gathered: None,
             candidates: Vec::new(),
             candidates_left: CANDIDATES_MAX,
             declined: None,
@@ -133,9 +145,11 @@ impl Conversation {
                     Some(Err(code)) => Err(code),
                     None => Err(CloseCode::Normal),
                 },
-                (dialect, answered) = answered(&mut self.answering) => {
-                    self.answering = None;
-                    self.tell(dialect, answered).await
+                (offer, answered) = answered(&mut self.answering) => {
+                    self.tell(offer, answered).await
+                }
+                line = gathered(&mut self.gathered) => {
+                    self.send(message::late_candidate(&line)).await
                 }
                 () = until(declined) => self.decline().await,
                 _ = tick.tick() => self.look(Instant::now()).await,
@@ -187,6 +201,7 @@ impl Conversation {
             // They were for the offer before.
             self.candidates.clear();
         }
+        self.gathered = None;
         self.declined = None;
         self.candidates_left = CANDIDATES_MAX;
         let Some(sdp) = dialect.offer(&message.value) else {
@@ -206,15 +221,20 @@ impl Conversation {
             };
             accept(&context, offer).await
         };
-        self.answering = Some((dialect, work.boxed()));
+        self.answering = Some(Answering {
+            dialect,
+            servers: dialect.servers(&message.value),
+            work: work.boxed(),
+        });
         Ok(())
     }
 
     async fn tell(
         &mut self,
-        dialect: Dialect,
+        offer: Offered,
         answered: Result<Answer, Error>,
     ) -> Result<(), CloseCode> {
+        let (dialect, servers) = offer;
         self.used = Instant::now();
         let answer = match answered {
             Ok(answer) => answer,
@@ -228,13 +248,31 @@ impl Conversation {
         let (sdp, candidates) = message::trickled(&answer.sdp);
         // A browser takes no candidate before the answer.
         self.send(dialect.answer(&sdp)).await?;
+        let takes_candidates = !candidates.is_empty();
         for line in candidates {
             self.send(message::candidate(&line)).await?;
         }
+        self.gather(answer.session, servers, takes_candidates);
         for line in std::mem::take(&mut self.candidates) {
             self.candidate(&line).await;
         }
         Ok(())
+    }
+
+    /// Has the servers of the offer asked for further addresses of ours.
+    fn gather(&mut self, session: SessionId, servers: Vec<IceServer>, takes_candidates: bool) {
+        let Some(control) = self.context.sessions.control(session) else {
+            return;
+        };
+        let brought = Brought {
+            servers,
+            client: self.wanted.client,
+            reach: Reach::of(self.wanted.client, self.wanted.is_forwarded),
+            host: self.wanted.host.clone(),
+        };
+        let gathered = self.context.engine.gather(&control, brought);
+        // Relays serve who cannot be told of them as well: our own checks go through them.
+        self.gathered = takes_candidates.then_some(gathered);
     }
 
     /// Another address of the client, which may come before its offer. The end of them is an empty one.
@@ -299,11 +337,28 @@ async fn sent<E>(sending: impl Future<Output = Result<(), E>>) -> Result<(), Clo
     }
 }
 
-async fn answered(answering: &mut Option<Answering>) -> (Dialect, Result<Answer, Error>) {
-    match answering {
-        Some((dialect, work)) => (*dialect, work.await),
-        None => pending().await,
+/// The dialect of an offer, and the servers that it has brought.
+type Offered = (Dialect, Vec<IceServer>);
+
+async fn answered(answering: &mut Option<Answering>) -> (Offered, Result<Answer, Error>) {
+    let Some(offer) = answering else {
+        return pending().await;
+    };
+    let answered = (&mut offer.work).await;
+    let offered = (offer.dialect, std::mem::take(&mut offer.servers));
+    *answering = None;
+    (offered, answered)
+}
+
+/// The next of them; waits for ever when there will be none.
+async fn gathered(coming: &mut Option<mpsc::Receiver<String>>) -> String {
+    if let Some(lines) = coming {
+        if let Some(line) = lines.recv().await {
+            return line;
+        }
+        *coming = None;
     }
+    pending().await
 }
 
 async fn until(at: Option<Instant>) {

@@ -4,7 +4,16 @@ use actix_ws::{AggregatedMessage, CloseCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::base::Diagnosis;
+use crate::{
+    base::{Credentials, Diagnosis, Secret},
+    config::{IceServer, IceUrl},
+};
+
+/// ICE servers of one offer that are looked at, URLs of each, and the longest name or password: that of
+/// RFC 8489 for a name.
+const SERVERS_MAX: usize = 4;
+const URLS_MAX: usize = 8;
+const LOGIN_MAX: usize = 512;
 
 /// What comes over the socket, or why no more will be understood.
 pub(super) type Received = Result<AggregatedMessage, CloseCode>;
@@ -23,7 +32,7 @@ pub(super) struct Message {
 /// How a client writes its offer, and wants the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
-    /// `webrtc` with an object, of Home Assistant. Its `ice_servers` are the browser's, and not used.
+    /// `webrtc` with an object, of Home Assistant, which may have `ice_servers`.
     Object,
     /// `webrtc/offer` with the session description, of go2rtc's own player.
     Text,
@@ -47,12 +56,40 @@ impl Dialect {
         sdp.as_str().map(ToOwned::to_owned)
     }
 
+    /// The ICE servers in the value of an offer, in the form that browsers have for them
+    /// (`RTCIceServer`): those that can be used. What is wrong with the others is not told to anybody; the
+    /// browser has them too.
+    pub(super) fn servers(self, value: &Value) -> Vec<IceServer> {
+        let list = match self {
+            Self::Object => value["ice_servers"].as_array(),
+            Self::Text => None,
+        };
+        let entries = list.into_iter().flatten().take(SERVERS_MAX);
+        entries.filter_map(server).collect()
+    }
+
     pub(super) fn answer(self, sdp: &str) -> String {
         match self {
             Self::Object => frame("webrtc", &json!({ "type": "answer", "sdp": sdp })),
             Self::Text => frame("webrtc/answer", &json!(sdp)),
         }
     }
+}
+
+fn server(entry: &Value) -> Option<IceServer> {
+    let urls = match &entry["urls"] {
+        Value::Array(urls) => urls.as_slice(),
+        url => std::slice::from_ref(url),
+    };
+    let urls = urls.iter().take(URLS_MAX).filter_map(Value::as_str);
+    let urls: Vec<_> = urls.filter_map(IceUrl::parse).collect();
+    let text = |name: &str| {
+        let text = entry[name].as_str()?;
+        (!text.is_empty() && text.len() <= LOGIN_MAX).then(|| Secret::new(text))
+    };
+    let credentials = text("username").zip(text("credential"));
+    let credentials = credentials.map(|(user, password)| Credentials { user, password });
+    (!urls.is_empty()).then_some(IceServer { urls, credentials })
 }
 
 /// Another address of ours.
@@ -71,6 +108,11 @@ pub(super) fn error(request: &str, sentence: &str, diagnosis: &Diagnosis) -> Str
 
 fn frame(kind: &str, value: &Value) -> String {
     format!("{}\n", json!({ "type": kind, "value": value }))
+}
+
+/// An address of ours that was found after the answer.
+pub(super) fn late_candidate(line: &str) -> String {
+    candidate(&format!("candidate:{line}"))
 }
 
 /// An answer without its candidates, and these, each once. Clients take them for the first section's:
@@ -115,6 +157,52 @@ mod tests {
         assert_eq!(Dialect::Text.offer(&message.value), None);
         assert!(read(r#"{"type":"mse"}"#).value.is_null());
         assert!(read("{}").kind.is_empty());
+    }
+
+    #[test]
+    fn ice_servers_are_read_as_browsers_have_them_and_their_logins_are_not_printed() {
+        let value = json!({ "ice_servers": [
+            { "urls": ["stun:stun.example:3478", "stun:stun.example:80", "http://x", 7] },
+            { "urls": "turn:turn.example?transport=tcp", "username": "u1", "credential": "hunter2" },
+            { "urls": ["turns:turn.example"], "username": "", "credential": "x" },
+            { "url": "stun:old.example" },
+            { "urls": "stun:the-fifth.example" },
+        ] });
+        let servers = Dialect::Object.servers(&value);
+        let urls: Vec<_> = servers
+            .iter()
+            .map(|server| {
+                server
+                    .urls
+                    .iter()
+                    .map(|url| url.server.to_string())
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        assert_eq!(
+            urls,
+            [
+                vec!["stun.example:3478", "stun.example:80"],
+                vec!["turn.example:3478"],
+                vec!["turn.example:5349"]
+            ]
+        );
+        let logins = servers.iter().map(|server| server.credentials.is_some());
+        assert!(logins.eq([false, true, false]));
+        let printed = format!("{servers:?}");
+        assert!(
+            !printed.contains("hunter2") && !printed.contains("u1"),
+            "{printed}"
+        );
+        for odd in [
+            json!(null),
+            json!([]),
+            json!({ "ice_servers": "stun:x" }),
+            json!({ "ice_servers": [1, null, []] }),
+        ] {
+            assert!(Dialect::Object.servers(&odd).is_empty(), "{odd}");
+        }
+        assert!(Dialect::Text.servers(&value).is_empty());
     }
 
     #[test]

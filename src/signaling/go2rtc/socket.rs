@@ -12,7 +12,7 @@ use super::{
 use crate::{
     base::{Error, ErrorKind},
     context::Context,
-    signaling::encoding::{BODY_MAX, Fields, called, client},
+    signaling::encoding::{BODY_MAX, Fields, called, client, is_forwarded},
 };
 
 /// Sockets of all clients that are open at once. Half of what HTTP takes: the rest is for requests.
@@ -57,6 +57,7 @@ async fn open(
         name: text("name"),
         is_publishing: text("dst").is_some(),
         client: client(&request),
+        is_forwarded: is_forwarded(&request),
         host: called(&request),
     };
     let conversation = Conversation::new(Context::clone(&context), wanted, out);

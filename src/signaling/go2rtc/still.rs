@@ -53,7 +53,7 @@ async fn picture(
     let size = Size::new(side(query, ["width", "w"])?, side(query, ["height", "h"])?)?;
     let camera = target?.camera;
     let stills = &context.stills;
-    stills.jpeg(&context.directory, &camera.url, size).await
+    stills.jpeg(&context.directory, &camera.urls(), size).await
 }
 
 /// A side of the picture in pixels, by either of its names.

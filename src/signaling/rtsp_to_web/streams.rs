@@ -190,8 +190,9 @@ impl<'a> Streams<'a> {
     fn status(self) -> impl Fn(&Camera) -> u8 {
         let open = self.context.directory.list();
         move |camera| {
-            let found = open.iter().find(|open| open.url == camera.url);
-            u8::from(found.is_some_and(|open| matches!(open.state, State::Live(_))))
+            let urls = camera.urls();
+            let mut open = open.iter().filter(|open| urls.contains(&open.url));
+            u8::from(open.any(|open| matches!(open.state, State::Live(_))))
         }
     }
 }

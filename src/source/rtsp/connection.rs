@@ -57,7 +57,7 @@ pub(super) enum Incoming {
     /// The answer to a request of ours.
     Response(Response, Bytes),
     /// A request of the camera.
-    Request(Request),
+    Request(Request, Bytes),
 }
 
 /// Why a connection is of no more use.
@@ -89,6 +89,8 @@ impl std::error::Error for Fault {}
 pub(super) struct Connection {
     stream: Box<dyn ByteStream>,
     buffer: BytesMut,
+    /// What is still to be written: a write that was given up must not leave half a message behind.
+    unsent: BytesMut,
     /// A message whose body has not arrived yet, and how long it says that is.
     headed: Option<(Message, Option<usize>)>,
     /// Whether nothing more of that body will come.
@@ -122,6 +124,7 @@ impl Connection {
         Self {
             stream,
             buffer: BytesMut::with_capacity(READ_SIZE),
+            unsent: BytesMut::new(),
             headed: None,
             is_quiet: false,
             understood: false,
@@ -130,11 +133,30 @@ impl Connection {
         }
     }
 
-    /// Sends a message.
+    /// Sends a message. What is left of it when this is cancelled goes before the next.
     pub(super) async fn send(&mut self, message: &OwnedMessage) -> Result<(), Fault> {
         let mut text = Vec::with_capacity(512);
         message.write(&mut text).map_err(Fault::Broken)?;
-        self.stream.write_all(&text).await.map_err(Fault::Broken)?;
+        self.unsent.extend_from_slice(&text);
+        self.write().await
+    }
+
+    /// Sends an interleaved packet, likewise.
+    pub(super) async fn send_packet(&mut self, channel: u8, packet: &[u8]) -> Result<(), Fault> {
+        let length = u16::try_from(packet.len()).map_err(|_| Fault::TooLarge)?;
+        self.unsent.extend_from_slice(&[b'$', channel]);
+        self.unsent.extend_from_slice(&length.to_be_bytes());
+        self.unsent.extend_from_slice(packet);
+        self.write().await
+    }
+
+    async fn write(&mut self) -> Result<(), Fault> {
+        while !self.unsent.is_empty() {
+            let written = self.stream.write_buf(&mut self.unsent).await;
+            if written.map_err(Fault::Broken)? == 0 {
+                return Err(Fault::Closed);
+            }
+        }
         // TLS keeps what does not fit at once.
         self.stream.flush().await.map_err(Fault::Broken)
     }
@@ -211,7 +233,7 @@ impl Connection {
         self.understand();
         Ok(match message {
             Message::Response(response) => Some(Incoming::Response(response, body)),
-            Message::Request(request) => Some(Incoming::Request(request)),
+            Message::Request(request) => Some(Incoming::Request(request, body)),
             // Packets never have a head.
             Message::Data(_) => None,
         })
@@ -374,7 +396,7 @@ mod tests {
                     Ok(Incoming::Response(r, body)) => {
                         seen.push(format!("{} {}", r.status_code.as_u16(), body.len()));
                     }
-                    Ok(Incoming::Request(r)) => seen.push(r.method.to_string()),
+                    Ok(Incoming::Request(r, _)) => seen.push(r.method.to_string()),
                     Err(fault) => return (seen, fault),
                 }
             }

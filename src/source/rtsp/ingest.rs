@@ -17,9 +17,9 @@ use crate::{
     hub::{LeftOut, Publisher, Sound},
     media::{
         Codec, Frame, Kind, MediaTime, Part, Timeline, TrackId,
+        assembler::{AccessUnit, Assembler, Packet, Reordered},
         audio::SoundPacket,
-        h264::{AccessUnit, Assembler, Packet, Reordered},
-        rtp::{self, PAYLOAD_MAX},
+        rtp::PAYLOAD_MAX,
         time::SyncClock,
     },
 };
@@ -68,14 +68,14 @@ impl Ingest {
     /// `floor` is the latest time that viewers have seen, of an earlier connection. The first packets are
     /// due at `begin_by`.
     pub(super) fn new(
-        chosen: Chosen,
+        mut chosen: Chosen,
         transport: Transport,
         floor: Duration,
         begin_by: Duration,
     ) -> Self {
         let tracks: Vec<_> = chosen
             .tracks
-            .iter()
+            .iter_mut()
             .map(|track| TrackState {
                 reorder: (transport == Transport::Udp).then(Reorder::default),
                 follower: Follower::new(track.expected),
@@ -83,8 +83,7 @@ impl Ingest {
                 newest: None,
                 timeline: Timeline::new(track.clock_rate(), floor),
                 rate: track.clock_rate(),
-                assembler: matches!(track.codec, Some(Codec::H264(_)))
-                    .then(|| Assembler::new(track.sets.clone())),
+                assembler: track.assembler.take(),
                 last: None,
             })
             .collect();
@@ -215,7 +214,7 @@ impl Ingest {
         let (timeline, last) = (&mut state.timeline, &mut state.last);
         let pulse = &mut state.pulse;
         if let (Some(assembler), Some(codec)) = (&mut state.assembler, codec) {
-            let mut publish = |unit: AccessUnit| {
+            let mut publish = |unit: AccessUnit, payloads| {
                 let time = match *last {
                     // All parts of a picture have its time.
                     Some((ticks, time)) if ticks == unit.time && !unit.part.first => time,
@@ -234,17 +233,18 @@ impl Ingest {
                     captured: sync.captured(index, rate, time),
                     random_access: unit.random_access,
                     part: unit.part,
-                    payloads: rtp::h264::cut_part(&unit, PAYLOAD_MAX),
+                    payloads,
                 });
             };
-            match packet {
-                Some(packet) => {
-                    assembler.push(packet, &mut publish);
-                    assembler.part(BURST, PAYLOAD_MAX).map(publish);
-                }
-                None => {
-                    assembler.part(DRY_BURST, PAYLOAD_MAX).map(publish);
-                }
+            let mut units = Vec::new();
+            let burst = if packet.is_some() { BURST } else { DRY_BURST };
+            if let Some(packet) = packet {
+                assembler.push(packet, &mut |unit| units.push(unit));
+            }
+            units.extend(assembler.part(burst, PAYLOAD_MAX));
+            for unit in units {
+                let payloads = assembler.cut(&unit, PAYLOAD_MAX);
+                publish(unit, payloads);
             }
         } else if let Some(packet) = packet {
             let placed = timeline.place(packet.time, now);
@@ -285,18 +285,16 @@ impl Ingest {
         let started = *self.started.get_or_insert(now);
         let (mut unknown, mut changed) = (false, false);
         for (track, state) in self.chosen.tracks.iter_mut().zip(&self.tracks) {
-            if let (Some(Codec::H264(profile)), Some(assembler)) =
-                (&mut track.codec, &state.assembler)
-            {
-                let seen = assembler.profile_level();
-                changed |= *profile != seen;
-                unknown |= seen.is_none();
-                *profile = seen;
+            if let (Some(codec), Some(assembler)) = (&mut track.codec, &state.assembler) {
+                let seen = assembler.codec();
+                changed |= *codec != seen;
+                unknown |= !seen.is_known();
+                *codec = seen;
                 let reordered = assembler.reordered();
                 if !self.told_of_b_frames && reordered.pictures >= COUNTED {
                     self.told_of_b_frames = true;
                     changed = true;
-                    let note = without_b_frames(reordered);
+                    let note = without_b_frames(seen, reordered);
                     let verdict = note.diagnosis.verdict;
                     tracing::warn!(%verdict, "{}", note.sentence);
                     let kind = Kind::Video;
@@ -366,7 +364,7 @@ fn stopped(kind: Kind) -> &'static str {
 }
 
 /// What people are told of pictures that are left out.
-pub(super) fn without_b_frames(seen: Reordered) -> Note {
+pub(super) fn without_b_frames(codec: Codec, seen: Reordered) -> Note {
     let Reordered {
         pictures,
         left_out,
@@ -377,10 +375,13 @@ pub(super) fn without_b_frames(seen: Reordered) -> Note {
     } else {
         ""
     };
+    let setting = match codec {
+        Codec::H265(_) => "the number of B-frames to 0 in the camera",
+        _ => "the H.264 profile to Baseline in the camera, or the number of B-frames to 0",
+    };
     let sentence = format!(
         "the camera sends B-frames, which browsers cannot show by WebRTC: {left_out} of {pictures} pictures \
-         are left out{faults}. Set the H.264 profile to Baseline in the camera, or the number of B-frames \
-         to 0"
+         are left out{faults}. Set {setting}"
     );
     let evidence = format!("{left_out} of {pictures} pictures are B-frames");
     Note {
@@ -403,7 +404,7 @@ fn sound(codec: Codec, mut payload: Bytes) -> Vec<(i64, Bytes)> {
                 offset += ticks;
             }
         }
-        Codec::Opus | Codec::H264(_) => {
+        Codec::Opus | Codec::H264(_) | Codec::H265(_) => {
             // RFC 6716 §3.2.1: an Opus frame has at most 1275 bytes, and speech far fewer.
             if !payload.is_empty() && payload.len() <= PAYLOAD_MAX {
                 parts.push((0, payload));

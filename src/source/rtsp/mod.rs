@@ -3,9 +3,10 @@
 //! `dial` connects, also inside TLS, and a `carrier` makes a stream of bytes of it, also through a web
 //! server. `connection` frames messages over that, `session` speaks the protocol, `transport`, `reorder`
 //! and `packet` bring RTP in order, `ingest` makes frames of it. `play` does this until something breaks,
-//! which `stall` tells.
+//! which `stall` tells. `back_channel` is the way to the camera, for speech, on a connection of its own.
 
 mod authentication;
+mod back_channel;
 mod carrier;
 mod connect;
 mod connection;
@@ -20,6 +21,7 @@ pub mod inspect;
 mod mutations;
 mod packet;
 mod play;
+pub(super) mod record;
 mod redirect;
 #[cfg(test)]
 mod rehearsal;
@@ -61,9 +63,9 @@ use self::{
 };
 use super::{Confinement, Source, SourceKind};
 use crate::{
-    base::{Error, ErrorKind, SourceUrl, Verdict, backoff::Backoff},
-    hub::Publisher,
-    media::sdp::Description,
+    base::{Error, ErrorKind, Note, SourceUrl, Verdict, backoff::Backoff},
+    hub::{Publisher, Turn},
+    media::{audio::SpeechFormat, sdp::Description},
 };
 
 /// Opens `rtsp://` URLs, with TLS `rtsps://` and `rtspx://`, and those of RTSP through a web server.
@@ -454,6 +456,14 @@ impl Rtsp {
 impl Source for Rtsp {
     fn was_answered(&self) -> bool {
         self.was_answered.load(Ordering::Relaxed)
+    }
+
+    async fn hears(&self) -> Result<SpeechFormat, Note> {
+        self.ask_for_back_channel().await
+    }
+
+    async fn listen(&self, turn: &mut Turn, stop: &CancellationToken) -> Result<(), Error> {
+        self.pass_on(turn, stop).await
     }
 
     async fn run(&self, out: &Publisher, stop: &CancellationToken) -> Result<(), Error> {

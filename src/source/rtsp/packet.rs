@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use crate::media::h264::Packet;
+use crate::media::assembler::Packet;
 
 /// Follows the packets of one track.
 #[derive(Debug, Default)]

@@ -91,6 +91,8 @@ pub(super) struct Session {
     aggregate: Option<Url>,
     keepalive: Keepalive,
     heard: Heard,
+    /// What the camera must know to be of use.
+    required: Option<&'static str>,
 }
 
 struct Keepalive {
@@ -122,7 +124,15 @@ impl Session {
                 is_retried: false,
             },
             heard: Heard::default(),
+            required: None,
         }
+    }
+
+    /// From now on the camera must know this feature ([RFC 2326 §12.32]), or say that it does not.
+    ///
+    /// [RFC 2326 §12.32]: https://datatracker.ietf.org/doc/html/rfc2326#section-12.32
+    pub(super) fn require(&mut self, feature: &'static str) {
+        self.required = Some(feature);
     }
 
     /// What the camera has told of itself until now.
@@ -132,20 +142,8 @@ impl Session {
 
     /// DESCRIBE.
     pub(super) async fn describe(&mut self) -> Result<Described, Failure> {
-        self.describe_requiring(None).await
-    }
-
-    /// DESCRIBE to a camera that must know this feature ([RFC 2326 §12.32]), or say that it does not.
-    ///
-    /// [RFC 2326 §12.32]: https://datatracker.ietf.org/doc/html/rfc2326#section-12.32
-    pub(super) async fn describe_requiring(
-        &mut self,
-        feature: Option<&str>,
-    ) -> Result<Described, Failure> {
         let url = self.url.clone();
-        let mut headers = vec![(HeaderName::ACCEPT, "application/sdp".to_owned())];
-        let require = HeaderName::from_static("Require").ok();
-        headers.extend(require.zip(feature.map(ToOwned::to_owned)));
+        let headers = [(HeaderName::ACCEPT, "application/sdp".to_owned())];
         let (response, body) = self.request(Method::DESCRIBE, &url, &headers).await?;
         let header = |name: &str| response.headers.get(name).map(ToString::to_string);
         let base = header("Content-Base")
@@ -209,9 +207,14 @@ impl Session {
             match incoming {
                 Incoming::Data { channel, packet } => return Ok(Interleaved { channel, packet }),
                 Incoming::Response(response, _) => self.kept_alive(&response)?,
-                Incoming::Request(request) => self.reply(&request).await?,
+                Incoming::Request(request, _) => self.reply(&request).await?,
             }
         }
+    }
+
+    /// Sends a packet on a channel that SETUP agreed on.
+    pub(super) async fn send_packet(&mut self, channel: u8, packet: &[u8]) -> Result<(), Failure> {
+        Ok(self.connection.send_packet(channel, packet).await?)
     }
 
     /// Whether packets came before the answer to PLAY.
@@ -294,6 +297,12 @@ impl Session {
         for (name, value) in extra {
             set(name.clone(), value.clone());
         }
+        let is_asked = [Method::DESCRIBE, Method::SETUP, Method::PLAY].contains(method);
+        if let (Some(feature), Ok(require)) = (self.required, HeaderName::from_static("Require"))
+            && is_asked
+        {
+            set(require, feature.to_owned());
+        }
         let request = Request {
             method: method.clone(),
             request_uri: Some(url.clone()),
@@ -317,7 +326,7 @@ impl Session {
                         self.early.push_back(Interleaved { channel, packet });
                     }
                 }
-                Incoming::Request(request) => self.reply(&request).await?,
+                Incoming::Request(request, _) => self.reply(&request).await?,
                 Incoming::Response(response, body) => {
                     // Some cameras leave the number out; an older one answers a keep-alive.
                     if number_of(&response.headers).is_none_or(|answered| answered >= number) {

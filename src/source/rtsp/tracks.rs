@@ -10,14 +10,18 @@ use crate::{
     hub::{Converted, LeftOut, Tracks},
     media::{
         Codec, Kind, Track, TrackId,
+        assembler::Assembler,
         audio::Format,
-        h264::ParameterSets,
         sdp::{Description, MediaSection},
     },
 };
 
 /// Tracks looked at; no camera has more than a handful.
 const SECTIONS_MAX: usize = 16;
+
+/// What else helps against video that browsers do not play.
+const CONVERT: &str =
+    ", or let ffmpeg convert it: write ffmpeg:rtsp://…#video=h264 in the configuration file";
 
 /// The tracks to set up, in the camera's order: at most one of each kind.
 #[derive(Debug, Default)]
@@ -35,8 +39,8 @@ pub(super) struct ChosenTrack {
     pub(super) codec: Option<Codec>,
     /// Sound that can be converted for them.
     pub(super) sound: Option<Format>,
-    /// H.264 only: what the description says.
-    pub(super) sets: ParameterSets,
+    /// Of video: it knows what the description says.
+    pub(super) assembler: Option<Assembler>,
     /// What its packets should look like.
     pub(super) expected: Expected,
 }
@@ -72,7 +76,7 @@ impl Chosen {
                 kind,
                 codec,
                 sound,
-                sets: section.h264_parameter_sets(),
+                assembler: codec.and_then(|codec| assembler(codec, section)),
                 expected: Expected {
                     payload_type: section.formats.first().and_then(|f| f.parse().ok()),
                     ssrc: None,
@@ -80,8 +84,8 @@ impl Chosen {
             };
             match chosen.tracks.iter_mut().find(|t| t.kind == kind) {
                 None => chosen.tracks.push(track),
-                // What goes as it is goes before what has to be converted.
-                Some(other) if other.codec.is_none() && codec.is_some() => *other = track,
+                // What goes to more browsers goes first.
+                Some(other) if rank(other.codec) < rank(codec) => *other = track,
                 Some(_) => {}
             }
         }
@@ -157,6 +161,25 @@ impl fmt::Display for Chosen {
     }
 }
 
+/// How many browsers a track reaches, in comparison: what goes as it is reaches more than what has to be
+/// converted, and H.264 more than H.265.
+pub(super) fn rank(codec: Option<Codec>) -> u8 {
+    match codec {
+        None => 0,
+        Some(Codec::H265(_)) => 1,
+        Some(_) => 2,
+    }
+}
+
+/// What puts pictures of this codec together.
+pub(super) fn assembler(codec: Codec, section: &MediaSection) -> Option<Assembler> {
+    match codec {
+        Codec::H264(_) => Some(Assembler::new(section.h264_parameter_sets())),
+        Codec::H265(_) => Some(Assembler::new(section.h265())),
+        Codec::Opus | Codec::Pcmu | Codec::Pcma => None,
+    }
+}
+
 /// Name, clock rate and channels of a section's first format.
 #[derive(Debug)]
 pub(super) struct Coding {
@@ -217,6 +240,10 @@ impl Coding {
             (Kind::Video, "H264") => {
                 Some(Codec::H264(section.h264_parameter_sets().profile_level()))
             }
+            (Kind::Video, "H265" | "HEVC") => {
+                let described = Assembler::new(section.h265());
+                Some(described.codec())
+            }
             (Kind::Audio, "OPUS") => Some(Codec::Opus),
             (Kind::Audio, "PCMU") if telephone => Some(Codec::Pcmu),
             (Kind::Audio, "PCMA") if telephone => Some(Codec::Pcma),
@@ -232,14 +259,9 @@ impl Coding {
             Kind::Audio => Verdict::UnsupportedAudio,
         };
         let sentence = match (kind, name.as_str()) {
-            (Kind::Video, "H265" | "HEVC") => {
-                "the camera's video is H265, which most browsers cannot play by WebRTC: set it to \
-                 H264 in the camera, or use its second stream"
-                    .to_owned()
-            }
             (Kind::Video, _) => format!(
                 "the camera's video is {name}, which browsers cannot play by WebRTC: set it to \
-                 H264 in the camera, or use another stream of it"
+                 H264 in the camera, or use another stream of it{CONVERT}"
             ),
             (Kind::Audio, _) => format!(
                 "the camera's audio is {}, which browsers cannot play by WebRTC: set it to \
@@ -336,6 +358,19 @@ mod tests {
     }
 
     #[test]
+    fn h265_is_chosen_where_there_is_no_h264() {
+        let h265 = "m=video 0 RTP/AVP 97\na=rtpmap:97 H265/90000\na=control:h265\n";
+        let alone = chosen(h265).unwrap();
+        assert_eq!(alone.announcement().usable[0].codec, Codec::H265(None));
+        let h264 = "m=video 0 RTP/AVP 96\na=rtpmap:96 H264/90000\na=control:h264\n";
+        for both in [format!("{h265}{h264}"), format!("{h264}{h265}")] {
+            let both = chosen(&both).unwrap();
+            assert_eq!(both.to_string(), "H264");
+            assert_eq!(both.tracks[0].control, "h264");
+        }
+    }
+
+    #[test]
     fn sound_that_is_converted_is_announced_beside_what_goes_as_it_is() {
         let sdp = "m=video 0 RTP/AVP 96\na=rtpmap:96 H264/90000\nm=audio 0 RTP/AVP 97\n\
             a=rtpmap:97 mpeg4-generic/16000/1\na=fmtp:97 config=1408\na=control:aac\n";
@@ -365,8 +400,8 @@ mod tests {
         for (sdp, part, verdict) in [
             ("m=video 0 RTP/AVP 26\n", "JPEG", video),
             (
-                "m=audio 0 RTP/AVP 3\nm=video 0 RTP/AVP 96\na=rtpmap:96 H265/90000\n",
-                "H265",
+                "m=audio 0 RTP/AVP 3\nm=video 0 RTP/AVP 96\na=rtpmap:96 MP4V-ES/90000\n",
+                "MP4V-ES",
                 video,
             ),
             ("m=audio 0 RTP/AVP 3\n", "GSM", audio),

@@ -85,8 +85,8 @@ impl Route {
     pub(super) async fn agree(&mut self, chosen: &str, camera: IpAddr) -> Result<(), &'static str> {
         match self {
             Self::Channels(rtp, rtcp) => {
-                if let Some((first, second)) = range::<u8>(chosen, "interleaved") {
-                    (*rtp, *rtcp) = (first, second.unwrap_or(first.wrapping_add(1)));
+                if let Some(named) = channels(chosen) {
+                    (*rtp, *rtcp) = named;
                 } else if chosen.contains("client_port") || chosen.contains("/UDP") {
                     return Err(
                         "it chose UDP although TCP was asked for; add #transport=udp to the URL",
@@ -125,6 +125,12 @@ fn range<N: FromStr>(header: &str, name: &str) -> Option<(N, Option<N>)> {
     })?;
     let (first, second) = value.split_once('-').unwrap_or((value, ""));
     Some((first.trim().parse().ok()?, second.trim().parse().ok()))
+}
+
+/// The channels that a `Transport` header names.
+pub(super) fn channels(header: &str) -> Option<(u8, u8)> {
+    let (rtp, rtcp) = range::<u8>(header, "interleaved")?;
+    Some((rtp, rtcp.unwrap_or(rtp.wrapping_add(1))))
 }
 
 /// The source that the camera names in a `Transport` header ([RFC 2326 §12.39]): eight hexadecimal digits.

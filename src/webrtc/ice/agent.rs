@@ -2,13 +2,14 @@
 
 use std::{
     collections::VecDeque,
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
 use rtc_stun::message::TRANSACTION_ID_SIZE;
 
 use super::{
-    Credentials, Event, Path, RemoteCandidate, Transport,
+    Credentials, Event, Path, RELAYS_MAX, RemoteCandidate, SHARED_RELAYS, Transport,
     consent::Selected,
     credentials::Keys,
     pair::{Check, Generation, Pair},
@@ -17,8 +18,6 @@ use super::{
 
 /// Candidates that are kept per way of sending; more would make us a scanner.
 const MAX_CANDIDATES: usize = 20;
-/// Each relay doubles the checks.
-const MAX_RELAYS: u8 = 4;
 /// Answers that wait to be sent, if nobody takes them.
 const MAX_TRANSMITS: usize = 64;
 /// How long a remote is looked for.
@@ -54,7 +53,7 @@ pub struct Agent {
     pub(super) previous: Option<Box<Keys>>,
     pub(super) controlling: bool,
     tie_breaker: u64,
-    relays: u8,
+    relays: Vec<u8>,
     pub(super) pairs: Vec<Pair>,
     pub(super) requests: Vec<Request>,
     /// The end of the search, while it goes on.
@@ -79,7 +78,7 @@ impl Agent {
             previous: None,
             controlling,
             tie_breaker: rand::random(),
-            relays: 0,
+            relays: Vec::new(),
             pairs: Vec::new(),
             requests: Vec::new(),
             checking: Some(now + CHECKING),
@@ -129,9 +128,9 @@ impl Agent {
         if candidate.transport != Transport::Udp || self.checking.is_none() {
             return;
         }
-        for transport in
-            std::iter::once(Transport::Udp).chain((0..self.relays).map(Transport::Relay))
-        {
+        let relays = self.relays.iter().copied().map(Transport::Relay);
+        let transports: Vec<_> = std::iter::once(Transport::Udp).chain(relays).collect();
+        for transport in transports {
             let path = Path {
                 transport,
                 remote: candidate.address,
@@ -142,9 +141,20 @@ impl Agent {
         self.send_checks(now);
     }
 
-    /// Tells how many relays there are: each remote candidate is checked through them as well.
+    /// Uses the relays with the numbers below `relays`.
     pub fn set_relays(&mut self, now: Instant, relays: u8) {
-        let before = std::mem::replace(&mut self.relays, relays.min(MAX_RELAYS));
+        for number in 0..relays {
+            self.add_relay(now, number);
+        }
+    }
+
+    /// Uses the relay with this number too, unless there are four: each remote candidate is checked
+    /// through it as well.
+    pub fn add_relay(&mut self, now: Instant, number: u8) {
+        if self.relays.contains(&number) || self.relays.len() >= usize::from(RELAYS_MAX) {
+            return;
+        }
+        self.relays.push(number);
         if self.checking.is_none() {
             return;
         }
@@ -154,17 +164,34 @@ impl Agent {
             .filter(|pair| pair.signaled && pair.path.transport == Transport::Udp)
             .map(|pair| (pair.path, pair.priority))
             .collect();
-        for number in before..self.relays {
-            for (path, priority) in &direct {
-                let path = Path {
-                    transport: Transport::Relay(number),
-                    local: None,
-                    ..*path
-                };
-                self.signaled(path, *priority);
-            }
+        for (path, priority) in direct {
+            let path = Path {
+                transport: Transport::Relay(number),
+                local: None,
+                ..path
+            };
+            self.signaled(path, priority);
         }
         self.send_checks(now);
+    }
+
+    /// The numbers of the relays that are used.
+    #[must_use]
+    pub fn relays(&self) -> &[u8] {
+        &self.relays
+    }
+
+    /// Where the remote has been looked for or heard of.
+    pub fn remotes(&self) -> impl Iterator<Item = IpAddr> {
+        self.pairs.iter().map(|pair| pair.path.remote.ip())
+    }
+
+    /// Whether datagrams may come by this path: not through a relay that is somebody else's.
+    fn is_open(&self, path: &Path) -> bool {
+        match path.transport {
+            Transport::Relay(number) => number < SHARED_RELAYS || self.relays.contains(&number),
+            Transport::Udp | Transport::Tcp => true,
+        }
     }
 
     fn signaled(&mut self, path: Path, priority: u32) {
@@ -184,7 +211,7 @@ impl Agent {
     /// Takes a datagram. `false` if it was dropped without any effect: not STUN, not for this agent,
     /// not authentic, or no answer to anything.
     pub fn handle(&mut self, now: Instant, path: Path, datagram: &[u8]) -> bool {
-        if self.lost {
+        if self.lost || !self.is_open(&path) {
             return false;
         }
         let Some(message) = Message::parse(datagram) else {

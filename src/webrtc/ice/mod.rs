@@ -48,6 +48,11 @@ pub enum Transport {
     Relay(u8),
 }
 
+/// Relays that an agent uses at most: each doubles the checks.
+pub const RELAYS_MAX: u8 = 4;
+/// Relays with smaller numbers are everybody's, all others only of the agents that are given them.
+pub const SHARED_RELAYS: u8 = 4;
+
 impl fmt::Display for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -21,7 +21,7 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Instant, timeout_at},
 };
 
@@ -35,7 +35,7 @@ use crate::{
         arena::Arena,
         ice::{Path, Transport, is_stun},
         relay::{Relayed, Relays},
-        stun_client::StunKeeper,
+        stun_client::{Reply, StunKeeper},
     },
 };
 
@@ -247,6 +247,15 @@ impl Port {
     #[must_use]
     pub fn relays(&self) -> &Relays {
         &self.relays
+    }
+
+    /// Asks a STUN server that an offer has brought how it sees this port; none when too many were asked
+    /// lately.
+    #[must_use]
+    pub fn ask(&self, server: SocketAddr) -> Option<watch::Receiver<Reply>> {
+        let reply = self.keeper().ask(Instant::now().into_std(), server);
+        self.ask_stun_servers();
+        reply
     }
 
     fn keeper(&self) -> MutexGuard<'_, StunKeeper> {

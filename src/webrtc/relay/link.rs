@@ -49,16 +49,31 @@ impl Link {
 
     async fn connect_at_leisure(url: &IceUrl) -> io::Result<Self> {
         let HostPort { host, port } = &url.server;
+        let addresses = lookup_host((host.as_str(), *port)).await?;
+        Self::connect_in_turn(url, addresses).await
+    }
+
+    /// Connects to one of `addresses`, which are the server's, without looking it up.
+    pub(super) async fn connect_to(url: &IceUrl, addresses: Vec<SocketAddr>) -> io::Result<Self> {
+        timeout(CONNECT_LIMIT, Self::connect_in_turn(url, addresses))
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    async fn connect_in_turn(
+        url: &IceUrl,
+        addresses: impl IntoIterator<Item = SocketAddr>,
+    ) -> io::Result<Self> {
         let buffer = BytesMut::new();
         let mut last = io::Error::other("the name has no address");
-        for address in lookup_host((host.as_str(), *port)).await? {
+        for address in addresses {
             let attempt = match url.service {
                 IceService::Stun => return Err(io::ErrorKind::Unsupported.into()),
                 IceService::TurnUdp => udp(address).await.map(|s| Self::Udp(s, buffer.clone())),
                 IceService::TurnTcp => tcp(address)
                     .await
                     .map(|stream| Self::Stream(Box::new(stream), buffer.clone())),
-                IceService::TurnTls => tls(address, host)
+                IceService::TurnTls => tls(address, &url.server.host)
                     .await
                     .map(|stream| Self::Stream(stream, buffer.clone())),
             };

@@ -1,9 +1,11 @@
 //! [`Relays`]: TURN servers ([RFC 8656]), for browsers that no direct way leads to. One allocation
-//! on each configured server, shared by all viewers and kept alive in the background.
+//! on each configured server, shared by all viewers and kept alive in the background; and for offers that
+//! bring servers of their own, see [`lent`].
 //!
 //! [RFC 8656]: https://datatracker.ietf.org/doc/html/rfc8656
 
 mod allocation;
+pub mod lent;
 mod link;
 mod peers;
 
@@ -22,16 +24,21 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::addresses::Addresses;
+use super::{
+    addresses::Addresses,
+    admission::Admission,
+    ice::{RELAYS_MAX, SHARED_RELAYS},
+};
 use crate::{
     base::{Credentials, Error, ErrorKind, Tasks},
     config::{Config, IceUrl},
 };
 use allocation::{Allocation, Fault};
+use lent::{Lease, Lent, Wanted};
 use link::Link;
 
-/// Servers that are used; each is one more candidate and one more background task.
-const RELAYS_MAX: usize = 4;
+// All that are configured can be used by each agent.
+const _: () = assert!(RELAYS_MAX <= SHARED_RELAYS);
 
 /// Datagrams and permissions that wait to be sent; more are dropped.
 const OUTGOING_MAX: usize = 512;
@@ -62,10 +69,11 @@ pub struct Relayed {
     pub datagram: Bytes,
 }
 
-/// The relays of the configuration. Cheap to clone.
+/// All relays: those of the configuration, and those that are lent to offers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Relays {
     wishes: Arc<[mpsc::Sender<Wish>]>,
+    lent: Lent,
     addresses: Addresses,
 }
 
@@ -76,7 +84,8 @@ enum Wish {
 }
 
 impl Relays {
-    /// Begins to use the TURN servers of `config`, until `tasks` stop. What peers send comes out of
+    /// Begins to use the TURN servers of `config`, and on demand those that `admission` admits, until
+    /// `tasks` stop. What peers send comes out of
     /// the receiver, which nobody needs to read when there are no relays.
     ///
     /// # Errors
@@ -85,8 +94,12 @@ impl Relays {
         config: &Config,
         tasks: &Tasks,
         addresses: &Addresses,
+        admission: &Admission,
     ) -> Result<(Self, mpsc::Receiver<Relayed>), Error> {
         let (incoming, received) = mpsc::channel(INCOMING_MAX);
+        let crypto = default_provider().map_err(|e| {
+            Error::new(ErrorKind::Internal, "no cryptography for TURN").with_source(e)
+        })?;
         let mut wishes = Vec::new();
         let servers = config.ice_servers.iter().filter_map(|server| {
             let mut urls = server.urls.clone();
@@ -95,21 +108,22 @@ impl Relays {
             (!urls.is_empty()).then_some((urls, credentials))
         });
         for (number, (urls, credentials)) in (0_u8..).zip(servers) {
-            if usize::from(number) == RELAYS_MAX {
+            if number == RELAYS_MAX {
                 tracing::warn!("of the TURN servers only the first {RELAYS_MAX} are used");
                 break;
             }
-            let crypto = default_provider().map_err(|e| {
-                Error::new(ErrorKind::Internal, "no cryptography for TURN").with_source(e)
-            })?;
             let (wish, wished) = mpsc::channel(OUTGOING_MAX);
             wishes.push(wish);
             let relay = Relay {
                 number,
                 urls,
                 credentials,
-                crypto,
-                addresses: addresses.clone(),
+                crypto: Arc::clone(&crypto),
+                patience: None,
+                report: {
+                    let addresses = addresses.clone();
+                    Box::new(move |relayed| addresses.set_relayed(number, relayed))
+                },
                 wished,
                 incoming: incoming.clone(),
             };
@@ -117,6 +131,7 @@ impl Relays {
         }
         let relays = Self {
             wishes: wishes.into(),
+            lent: Lent::new(incoming, crypto, admission, tasks),
             addresses: addresses.clone(),
         };
         Ok((relays, received))
@@ -135,14 +150,21 @@ impl Relays {
         self.wish(relay, Wish::Permit(peer.to_canonical()));
     }
 
-    /// The addresses that relays have for us, with the numbers of the relays.
+    /// Borrows a relay for an offer, as long as the result lives; see [`Lent::borrow`].
+    #[must_use]
+    pub fn borrow(&self, wanted: Wanted) -> Option<Lease> {
+        self.lent.borrow(wanted)
+    }
+
+    /// The addresses that configured relays have for us, with the numbers of the relays.
     #[must_use]
     pub fn relayed(&self) -> Vec<(u8, SocketAddr)> {
         self.addresses.relayed()
     }
 
     fn wish(&self, relay: u8, wish: Wish) {
-        if let Some(wishes) = self.wishes.get(usize::from(relay)) {
+        let shared = self.wishes.get(usize::from(relay));
+        if let Some(wishes) = shared.or_else(|| self.lent.wishes(relay)) {
             let _ = wishes.try_send(wish);
         }
     }
@@ -154,7 +176,10 @@ struct Relay {
     urls: Vec<IceUrl>,
     credentials: Credentials,
     crypto: Arc<dyn RTCCryptoProvider>,
-    addresses: Addresses,
+    /// How long the first answer with an address may take; none means as long as requests are repeated.
+    patience: Option<Duration>,
+    /// Told the address, or that there is none any more.
+    report: Box<dyn Fn(Option<SocketAddr>) + Send>,
     wished: mpsc::Receiver<Wish>,
     incoming: mpsc::Sender<Relayed>,
 }
@@ -172,7 +197,7 @@ impl Relay {
                     Err(e) => Some(Fault::Lost(e.to_string())),
                 },
             };
-            self.addresses.set_relayed(self.number, None);
+            (self.report)(None);
             let Some(fault) = fault else { return };
             if since.is_some_and(|since: Instant| since.elapsed() >= PROVEN) {
                 wait = WAIT_MIN;
@@ -193,13 +218,16 @@ impl Relay {
 
     /// Waits, and drops what is to be sent meanwhile.
     async fn idle(&mut self, pause: Duration) {
-        let mut pause = std::pin::pin!(sleep(pause));
-        loop {
-            tokio::select! {
-                () = &mut pause => return,
-                Some(_) = self.wished.recv() => {}
-            }
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = self.drop_wishes() => {}
         }
+    }
+
+    /// Drops what is to be sent, for ever.
+    async fn drop_wishes(&mut self) {
+        while self.wished.recv().await.is_some() {}
+        std::future::pending::<()>().await;
     }
 
     /// Gets an allocation, `since` when it has one, and relays, until something breaks; none when
@@ -217,6 +245,7 @@ impl Relay {
             Arc::clone(&self.crypto),
             link.is_udp(),
         );
+        let limit = self.patience.map(|patience| Instant::now() + patience);
         loop {
             while let Some(datagram) = allocation.poll_transmit() {
                 if let Err(e) = link.send(&datagram).await {
@@ -231,9 +260,16 @@ impl Relay {
             {
                 *since = Some(Instant::now());
                 tracing::info!(server = %url.server, %relayed, "relay ready");
-                self.addresses.set_relayed(self.number, Some(relayed));
+                (self.report)(Some(relayed));
             }
-            let timeout = sleep_until(allocation.poll_timeout().into());
+            let limit = limit.filter(|_| since.is_none());
+            if limit.is_some_and(|limit| limit <= Instant::now()) {
+                return Some(Fault::Lost("it takes too long".to_owned()));
+            }
+            let next = limit
+                .into_iter()
+                .fold(allocation.poll_timeout(), Instant::min);
+            let timeout = sleep_until(next.into());
             tokio::select! {
                 () = stop.cancelled() => {
                     allocation.release();

@@ -7,7 +7,7 @@ use tokio::{net::UdpSocket, time::timeout};
 use super::*;
 use crate::config::Layer;
 
-struct Server(Child, u16);
+pub(super) struct Server(Child, pub(super) u16);
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -19,6 +19,10 @@ impl Drop for Server {
 impl Server {
     /// Starts `turnserver` on loopback; none where it is not installed.
     fn start() -> Option<Self> {
+        Self::start_with(&[])
+    }
+
+    pub(super) fn start_with(arguments: &[&str]) -> Option<Self> {
         let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
@@ -28,6 +32,7 @@ impl Server {
             .args(["--allow-loopback-peers", "--no-tls", "--no-dtls"])
             .args(["--no-cli", "--stale-nonce=1", "--pidfile="])
             .args(["--db=/nonexistent", "-l", "stdout"])
+            .args(arguments)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn();
@@ -53,7 +58,8 @@ impl Server {
         );
         let config = Config::from_layers([Layer::parse(&text).unwrap()]).unwrap();
         let addresses = Addresses::new(&config);
-        let (relays, received) = Relays::start(&config, tasks, &addresses).unwrap();
+        let (relays, received) =
+            Relays::start(&config, tasks, &addresses, &Admission::new(&[])).unwrap();
         let relayed = timeout(Duration::from_secs(20), async {
             loop {
                 if let Some((0, relayed)) = relays.relayed().first() {

@@ -52,7 +52,7 @@ const TAKES_NO_H264: (Receiver, Picture) = (
     WithoutH264,
     Refused("browser-video", &["is H264", "use a browser with H264"]),
 );
-const NO_H265: Picture = Refused("unsupported-video", &["is H265", "set it to H264"]);
+const NO_H265: Picture = Refused("browser-video", &["is H265", "set it to H264"]);
 const NO_JPEG: Picture = Refused("unsupported-video", &["is JPEG", "set it to H264"]);
 
 pub(super) const VIDEOS: &[Video] = &[
@@ -105,7 +105,7 @@ pub(super) const VIDEOS: &[Video] = &[
             (Chromium, NO_H265),
             (WithoutH264, NO_H265),
             (Aiortc, NO_H265),
-            (Webrtcbin, NO_H265),
+            (Webrtcbin, Plays),
         ],
         sounds: SOUNDS,
     },
@@ -117,6 +117,24 @@ pub(super) const VIDEOS: &[Video] = &[
             (Chromium, NO_JPEG),
             (WithoutH264, NO_JPEG),
             (Aiortc, NO_JPEG),
+        ],
+        sounds: SOUNDS,
+    },
+    Video {
+        name: "H.265, ffmpeg",
+        camera: Camera::h265,
+        sources: with_ffmpeg,
+        expected: &[(Chromium, Plays)],
+        sounds: SOUNDS,
+    },
+    Video {
+        name: "MJPEG, ffmpeg",
+        camera: Camera::mjpeg,
+        sources: ffmpeg_alone,
+        expected: &[
+            (Chromium, Plays),
+            TAKES_NO_H264,
+            (Aiortc, Noted(&["video-profile"])),
         ],
         sounds: SOUNDS,
     },
@@ -183,6 +201,17 @@ const SOUNDS: &[Sound] = &[
 /// The camera itself.
 fn alone(url: &str) -> Vec<String> {
     vec![url.to_owned()]
+}
+
+/// Beside it ffmpeg, which makes H.264 of its picture for who takes no other.
+fn with_ffmpeg(url: &str) -> Vec<String> {
+    vec![url.to_owned(), format!("ffmpeg:{url}#video=h264")]
+}
+
+/// ffmpeg alone, which hands on the sound as it is: the camera's server does not serve one track to us and all to
+/// another at the same time.
+fn ffmpeg_alone(url: &str) -> Vec<String> {
+    vec![format!("ffmpeg:{url}#video=h264#audio=copy")]
 }
 
 impl Video {

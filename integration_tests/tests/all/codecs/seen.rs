@@ -80,14 +80,15 @@ impl Seen {
         let code = |verdict: &Value| verdict["code"].as_str().map(str::to_owned);
         // One of them may be the clip's first.
         let unreadable = received.numbers.iter().filter(|number| **number == 0);
-        let unreadable = unreadable.count();
+        let (unreadable, missing) = (unreadable.count(), received.video.missing);
         Self {
             status: reply.status,
             error: json["error"].as_str().unwrap_or_default().to_owned(),
             tracks: words(&json["tracks"]),
             codes: verdicts.filter_map(code).collect(),
             pictures: received.video.frames,
-            broken: (unreadable > 1).then(|| format!("{unreadable} unreadable")),
+            broken: (unreadable > 1)
+                .then(|| format!("{unreadable} unreadable, {missing} packets missing")),
             codec: None,
             tone: received.tone,
         }

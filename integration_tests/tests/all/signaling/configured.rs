@@ -12,13 +12,13 @@ use tempfile::TempDir;
 use super::{assert_answers_the_probe, refusal};
 
 /// A server with a configuration file, which lives as long as the server.
-pub(super) struct Configured {
-    pub(super) server: Server,
+pub(crate) struct Configured {
+    pub(crate) server: Server,
     _folder: TempDir,
 }
 
 impl Configured {
-    pub(super) async fn start(name: &str, text: &str) -> Self {
+    pub(crate) async fn start(name: &str, text: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let file = folder.path().join(name);
         std::fs::write(&file, text).expect("a file can be made in it");

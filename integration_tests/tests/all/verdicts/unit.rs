@@ -4,12 +4,15 @@ use std::fs;
 
 use integration_tests::server::Server;
 
-/// The tests of this folder, and those of `porthole probe`, which tells some verdicts alone.
-const HERE: [&str; 4] = [
+/// The tests of this folder, and those of `porthole probe`, of programs and of speech, which tell some
+/// verdicts alone.
+const HERE: [&str; 6] = [
     include_str!("../verdicts.rs"),
     include_str!("watching.rs"),
     include_str!("network.rs"),
     include_str!("../probe.rs"),
+    include_str!("../programs/supervision.rs"),
+    include_str!("../speech.rs"),
 ];
 
 /// Those that only a unit test can bring about, and the file that does.

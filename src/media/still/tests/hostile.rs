@@ -3,9 +3,7 @@
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
 use super::*;
-use crate::media::still::bits::{
-    Bits, Writer, with_emulation_prevention, without_emulation_prevention,
-};
+use crate::media::bits::{Bits, Writer, with_emulation_prevention, without_emulation_prevention};
 
 /// The units of the picture that is spoilt here: set, set, one slice.
 fn units() -> [Vec<u8>; 3] {

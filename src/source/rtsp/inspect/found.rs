@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use crate::{
     base::Error,
-    media::{Kind, h264::ProfileLevel},
+    media::{Kind, h264::ProfileLevel, h265::ProfileTierLevel},
 };
 
 /// What was found out about a camera.
@@ -86,7 +86,7 @@ pub struct Measured {
     pub packet_bytes: Option<Sizes>,
     /// RTCP sender reports.
     pub sender_reports: u64,
-    /// H.264 only.
+    /// H.264 and H.265 only.
     pub picture: Option<Picture>,
 }
 
@@ -105,12 +105,15 @@ pub struct Sizes {
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize)]
 pub struct Seconds(pub f64);
 
-/// H.264 as it is sent.
+/// Pictures as they are sent.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Picture {
-    /// Of the sequence parameter set.
+    /// Of the sequence parameter set of H.264.
     #[serde(serialize_with = "as_text")]
     pub profile_level: Option<ProfileLevel>,
+    /// The same of H.265.
+    #[serde(serialize_with = "as_text")]
+    pub profile_tier_level: Option<ProfileTierLevel>,
     /// Width and height.
     pub size: Option<[u64; 2]>,
     /// Whether decoding could begin.
@@ -119,7 +122,8 @@ pub struct Picture {
     pub key_frame_interval: Option<Seconds>,
     /// If there were no two: the longest time without one.
     pub key_frame_interval_more_than: Option<Seconds>,
-    /// Whether there are pictures that are made of two others, of which one is usually shown later.
+    /// Whether there are pictures that are made of two others, of which one is usually shown later; of H.265
+    /// those alone that are sent after it.
     pub b_frames: bool,
     /// Why Porthole leaves out some of these, and what to set: the sentence that viewers get.
     pub left_out: Option<String>,

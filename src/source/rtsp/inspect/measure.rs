@@ -9,9 +9,8 @@ use super::{Measured, Picture, Seconds, Sizes};
 use crate::{
     media::{
         Codec,
-        h264::{AccessUnit, Assembler, ParameterSets},
-        nal::{NalType, SliceType},
-        still::picture_size,
+        assembler::{AccessUnit, Assembler},
+        nal::SliceType,
     },
     source::rtsp::{
         ingest::without_b_frames,
@@ -19,12 +18,12 @@ use crate::{
     },
 };
 
-/// Counts the packets of one track, and reads them if they are H.264.
+/// Counts the packets of one track, and reads them if they are H.264 or H.265.
 pub(super) struct Meter {
     follower: Follower,
     /// Ticks per second.
     rate: u32,
-    h264: Option<H264>,
+    pictures: Option<Pictures>,
     sizes: BTreeMap<usize, u64>,
     packets: u64,
     bytes: u64,
@@ -45,9 +44,8 @@ struct Times {
     units: u64,
 }
 
-struct H264 {
+struct Pictures {
     assembler: Assembler,
-    pictures: u64,
     /// Pictures with a B slice that nevertheless come in the order in which they are shown.
     ordered_b: u64,
     /// When they were, and how many pictures had come by then.
@@ -57,14 +55,12 @@ struct H264 {
 }
 
 impl Meter {
-    pub(super) fn new(codec: Option<Codec>, rate: u32, sets: ParameterSets) -> Self {
-        let is_h264 = matches!(codec, Some(Codec::H264(_)));
+    pub(super) fn new(assembler: Option<Assembler>, rate: u32) -> Self {
         Self {
             follower: Follower::default(),
             rate: rate.max(1),
-            h264: is_h264.then(|| H264 {
-                assembler: Assembler::new(sets),
-                pictures: 0,
+            pictures: assembler.map(|assembler| Pictures {
+                assembler,
                 ordered_b: 0,
                 first_key: None,
                 last_key: None,
@@ -106,12 +102,12 @@ impl Meter {
         times.last = time;
         times.earliest = times.earliest.min(time);
         times.latest = times.latest.max(time);
-        if let Some(h264) = &mut self.h264 {
-            let H264 { assembler, .. } = h264;
+        if let Some(pictures) = &mut self.pictures {
             let mut units = Vec::new();
+            let Pictures { assembler, .. } = pictures;
             assembler.push(packet, &mut |unit| units.push(unit));
             for unit in units {
-                h264.picture(&unit, times.units);
+                pictures.add(&unit, times.units);
             }
         }
         true
@@ -129,7 +125,8 @@ impl Meter {
 
     /// Whether the distance of key frames is known; true where there is none to know.
     pub(super) fn has_interval(&self) -> bool {
-        self.h264.as_ref().is_none_or(|h264| h264.longest.is_some())
+        let mut pictures = self.pictures.iter();
+        pictures.all(|pictures| pictures.longest.is_some())
     }
 
     pub(super) fn measured(&self) -> Measured {
@@ -151,9 +148,9 @@ impl Meter {
             packet_bytes: self.sizes(),
             sender_reports: self.reports,
             picture: self
-                .h264
+                .pictures
                 .as_ref()
-                .map(|h264| h264.seen(self.times, seconds)),
+                .map(|pictures| pictures.seen(self.times, seconds)),
         }
     }
 
@@ -161,8 +158,8 @@ impl Meter {
     /// sent later than shown; of what has no key frames the last picture ends it and does not count.
     fn stretch(&self) -> Option<(i64, u64)> {
         let times = self.times?;
-        let keys = |h264: &H264| Some((h264.first_key?, h264.last_key?));
-        let stretch = match self.h264.as_ref().and_then(keys) {
+        let keys = |pictures: &Pictures| Some((pictures.first_key?, pictures.last_key?));
+        let stretch = match self.pictures.as_ref().and_then(keys) {
             Some(((first, before), (last, by_then))) if last > first => {
                 (last - first, by_then - before)
             }
@@ -185,11 +182,12 @@ impl Meter {
     }
 }
 
-impl H264 {
+impl Pictures {
     /// Takes a picture, of which so many have come.
-    fn picture(&mut self, unit: &AccessUnit, units: u64) {
-        self.pictures += 1;
-        let is_b = |nal: &Bytes| SliceType::of(nal) == Some(SliceType::B);
+    fn add(&mut self, unit: &AccessUnit, units: u64) {
+        // Of H.265 the type of a slice does not tell whether it looks ahead.
+        let is_h264 = matches!(self.assembler.codec(), Codec::H264(_));
+        let is_b = |nal: &Bytes| is_h264 && SliceType::of(nal) == Some(SliceType::B);
         self.ordered_b += u64::from(unit.nal_units.iter().any(is_b));
         if !unit.random_access {
             return;
@@ -202,8 +200,6 @@ impl H264 {
     }
 
     fn seen(&self, times: Option<Times>, seconds: impl Fn(i64) -> Seconds) -> Picture {
-        let sets = self.assembler.parameter_sets();
-        let size = sets.of_type(NalType::SPS).find_map(|sps| picture_size(sps));
         // Without two key frames only the times without one are known.
         let gap = times.map(|times| match (self.first_key, self.last_key) {
             (Some((first, _)), Some((last, _))) => {
@@ -212,14 +208,21 @@ impl H264 {
             _ => times.latest - times.earliest,
         });
         let reordered = self.assembler.reordered();
+        let codec = self.assembler.codec();
+        let (profile_level, profile_tier_level) = match codec {
+            Codec::H264(profile_level) => (profile_level, None),
+            Codec::H265(profile_tier_level) => (None, profile_tier_level),
+            _ => (None, None),
+        };
         Picture {
-            profile_level: self.assembler.profile_level(),
-            size,
+            profile_level,
+            profile_tier_level,
+            size: self.assembler.picture_size(),
             has_key_frame: self.first_key.is_some(),
             key_frame_interval: self.longest.map(&seconds),
             key_frame_interval_more_than: gap.filter(|_| self.longest.is_none()).map(&seconds),
             b_frames: self.ordered_b > 0 || reordered.left_out > 0,
-            left_out: (reordered.left_out > 0).then(|| without_b_frames(reordered).sentence),
+            left_out: (reordered.left_out > 0).then(|| without_b_frames(codec, reordered).sentence),
         }
     }
 }
@@ -227,6 +230,7 @@ impl H264 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::h264::ParameterSets;
 
     const SPS: [u8; 4] = [0x67, 0x42, 0xc0, 0x1f];
 
@@ -247,7 +251,7 @@ mod tests {
     fn meter() -> Meter {
         let mut sets = ParameterSets::default();
         sets.keep(&Bytes::from_static(&SPS));
-        Meter::new(Some(Codec::H264(None)), 90_000, sets)
+        Meter::new(Some(Assembler::new(sets)), 90_000)
     }
 
     fn measured(pictures: &[(u32, &[u8])]) -> Measured {

@@ -14,7 +14,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 pub use self::found::{InspectedTrack, Inspection, Measured, Picture, Seconds, Sizes, Trial};
 use self::tracks::Tracks;
 use super::{
-    DATAGRAM_MAX, DESCRIBE_LIMIT, End, OPEN_LIMIT, Rtsp, TEARDOWN_LIMIT, authentication, diagnose,
+    DATAGRAM_MAX, DESCRIBE_LIMIT, End, OPEN_LIMIT, Rtsp, TEARDOWN_LIMIT, authentication,
+    back_channel, diagnose,
     dial::Ends,
     play::next_packet,
     redirect::{self, Redirect},
@@ -36,8 +37,6 @@ const RESERVE: Duration = Duration::from_millis(3_500);
 const FIRST_PACKET_LIMIT: Duration = Duration::from_secs(4);
 /// The same where only this is asked: cameras that send at all do so at once.
 const TRIAL_LIMIT: Duration = Duration::from_millis(1_500);
-/// What ONVIF cameras call sound towards them (ONVIF Streaming Specification §5.3.1).
-const BACK_CHANNEL: &str = "www.onvif.org/ver20/backchannel";
 /// From one connection to the next: cameras need a moment to see that the last one has ended.
 const PAUSE: Duration = Duration::from_millis(150);
 
@@ -318,8 +317,8 @@ impl Inspector<'_> {
 
     async fn back_channel(&mut self) -> Option<bool> {
         let (mut session, _) = self.camera.connect(self.end).await.ok()?;
-        let asked = session.describe_requiring(Some(BACK_CHANNEL));
-        match timeout_at(self.end, asked).await.ok()? {
+        session.require(back_channel::FEATURE);
+        match timeout_at(self.end, session.describe()).await.ok()? {
             Ok(described) => {
                 let description = Description::parse(&described.sdp);
                 let mut sections = description.media.iter();

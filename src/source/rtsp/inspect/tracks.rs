@@ -6,10 +6,9 @@ use super::{found::InspectedTrack, measure::Meter};
 use crate::{
     media::{
         Codec, Kind,
-        h264::ParameterSets,
         sdp::{Description, MediaSection},
     },
-    source::rtsp::tracks::Coding,
+    source::rtsp::tracks::{Coding, assembler, rank},
 };
 
 /// How long a camera is watched at the least: rates need some pictures.
@@ -24,7 +23,7 @@ const TRACKS_MAX: usize = 16;
 /// The tracks of a description.
 pub(super) struct Tracks<'a> {
     pub(super) all: Vec<InspectedTrack>,
-    /// Those that are set up: of each kind the first that browsers play, or else the first.
+    /// Those that are set up: of each kind the first that most browsers play, or else the first.
     pub(super) watched: Vec<WatchedTrack<'a>>,
 }
 
@@ -59,21 +58,18 @@ impl<'a> Tracks<'a> {
     fn add(&mut self, kind: Kind, section: &'a MediaSection) {
         let coding = Coding::of(section);
         let codec = coding.codec(kind, section);
-        let sets = match codec {
-            Some(Codec::H264(_)) => section.h264_parameter_sets(),
-            _ => ParameterSets::default(),
-        };
+        let assembler = codec.and_then(|codec| assembler(codec, section));
         let track = WatchedTrack {
             index: self.all.len(),
             kind,
             name: coding.name.clone(),
             codec,
             control: section.attributes.get("control").unwrap_or_default(),
-            meter: Meter::new(codec, codec.map_or(coding.rate, Codec::clock_rate), sets),
+            meter: Meter::new(assembler, codec.map_or(coding.rate, Codec::clock_rate)),
         };
         match self.watched.iter_mut().find(|known| known.kind == kind) {
             None => self.watched.push(track),
-            Some(known) if known.codec.is_none() && codec.is_some() => *known = track,
+            Some(known) if rank(known.codec) < rank(codec) => *known = track,
             Some(_) => {}
         }
         let format = section.formats.first().map_or("", String::as_str);
@@ -146,7 +142,7 @@ mod tests {
             .iter()
             .map(|track| track.unplayable.is_some())
             .collect();
-        assert_eq!(unplayable, [true, false, true]);
+        assert_eq!(unplayable, [false, false, true]);
         let h264 = &tracks.all[1];
         assert_eq!(h264.described_size, Some([1280, 720]));
         assert_eq!(h264.described_profile_level.unwrap().to_string(), "64001f");

@@ -400,6 +400,30 @@ fn relays_that_come_later_are_used_as_well() {
 }
 
 #[test]
+fn a_lent_relay_is_open_to_the_agent_that_has_it_alone() {
+    let (mut browser, mut agent, now) = Browser::new();
+    let through = |number| Path {
+        transport: Transport::Relay(number),
+        ..path(WIFI)
+    };
+    let lent = SHARED_RELAYS + 3;
+    let request = browser.request(true);
+    assert!(!agent.handle(now, through(lent), &request));
+    assert!(!agent.is_connected() && !agent.accepts(&through(lent)));
+    agent.add_remote(now, candidate(WIFI, 100));
+    agent.add_relay(now, lent);
+    let ways: Vec<_> = agent.pairs.iter().map(|pair| pair.path).collect();
+    assert_eq!(ways, [path(WIFI), through(lent)]);
+    assert!(!agent.handle(now, through(lent + 1), &request));
+    assert!(agent.handle(now, through(lent), &request));
+    assert_eq!(agent.selected(), Some(through(lent)));
+    for number in 0..20 {
+        agent.add_relay(now, number);
+    }
+    assert_eq!(agent.relays().len(), usize::from(RELAYS_MAX));
+}
+
+#[test]
 fn an_agent_that_nobody_answers_gives_up() {
     let (_, mut agent, now) = Browser::new();
     assert_eq!(agent.next_timeout(), Some(now + millis(15_000)));

@@ -48,10 +48,20 @@ pub(super) fn media() -> Vec<Row> {
             },
         )
         .also(|_, seen| ends_wide(seen)),
+        row("R6 MPEG-4 after a reset", Dark(5_000), |c, n| match n {
+            0 => vec![c.until(Frames(30)), Reset],
+            _ => vec![c.playing(sdp_with("MP4V-ES")).until(Gone)],
+        })
+        .also(|camera, _| match camera.requests_of("DESCRIBE").len() {
+            2 => Ok(()),
+            many => Err(format!("described {many} times")),
+        }),
+        // It sends none, so by UDP the other transport would be tried.
         row("R6 H.265 after a reset", Dark(5_000), |c, n| match n {
             0 => vec![c.until(Frames(30)), Reset],
-            _ => vec![c.playing(h265_sdp()).until(Gone)],
+            _ => vec![c.playing(sdp_with("H265")).until(Gone)],
         })
+        .over(&[Tcp])
         .also(|camera, _| match camera.requests_of("DESCRIBE").len() {
             2 => Ok(()),
             many => Err(format!("described {many} times")),
@@ -284,7 +294,7 @@ pub(super) fn oddities() -> Vec<Row> {
     ]
 }
 
-/// What nobody here can draw.
-fn h265_sdp() -> String {
-    String::from_utf8_lossy(&h264_sdp()).replace("H264", "H265")
+/// A description of another codec, which nobody here can draw.
+fn sdp_with(codec: &str) -> String {
+    String::from_utf8_lossy(&h264_sdp()).replace("H264", codec)
 }

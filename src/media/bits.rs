@@ -1,4 +1,4 @@
-//! [`Bits`] to read and [`Writer`] to write the content of NAL units (H.264 §7.2, §9.1).
+//! [`Bits`] to read and [`Writer`] to write the content of NAL units (H.264 §7.2, §9.1), which are the same in H.265.
 
 use crate::media::nal::unsigned_exp_golomb;
 
@@ -102,6 +102,20 @@ impl Writer {
             *last |= u8::from(bit) << (7 - self.bits % 8);
         }
         self.bits += 1;
+    }
+
+    /// The lowest `count` bits of `number`.
+    pub(super) fn number(&mut self, number: u32, count: u32) {
+        for bit in (0..count).rev() {
+            self.flag(number >> bit & 1 == 1);
+        }
+    }
+
+    /// `ue(v)` of H.264 §9.1.
+    pub(super) fn ue(&mut self, number: u32) {
+        let code = number + 1;
+        let bits = 32 - code.leading_zeros();
+        self.number(code, 2 * bits - 1);
     }
 
     /// These bits of `data`.

@@ -1,7 +1,7 @@
-//! Which addresses and ports are refused to who is not trusted.
+//! [`allowed`]: which addresses and ports are not called for who is not trusted.
 //!
 //! A list of what is allowed cannot be: cameras are at private addresses, at public ones, and behind
-//! programs on this machine. So this names what never is a camera.
+//! programs on this machine. So this names what never is a camera, nor a server for ICE.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -20,11 +20,11 @@ pub enum Refusal {
 
 /// What this machine has itself.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Own<'a> {
+pub struct Own<'a> {
     /// Ports on which this server listens.
-    pub(super) ports: &'a [u16],
+    pub ports: &'a [u16],
     /// Addresses of the interfaces.
-    pub(super) addresses: &'a [IpAddr],
+    pub addresses: &'a [IpAddr],
 }
 
 /// Where clouds answer the machines that they run, some with passwords.
@@ -52,7 +52,10 @@ const BAD_PORTS: [u16; 82] = [
 ];
 
 /// Whether a camera that nobody trusted has named may be at `address`.
-pub(super) fn allowed(address: SocketAddr, own: &Own<'_>) -> Result<(), Refusal> {
+///
+/// # Errors
+/// Why not.
+pub fn allowed(address: SocketAddr, own: &Own<'_>) -> Result<(), Refusal> {
     if BAD_PORTS.binary_search(&address.port()).is_ok() {
         return Err(Refusal::Port);
     }
@@ -77,6 +80,13 @@ pub(super) fn allowed(address: SocketAddr, own: &Own<'_>) -> Result<(), Refusal>
     Ok(())
 }
 
+/// What the interfaces of this machine have, read anew each time: they come and go.
+#[must_use]
+pub fn addresses_of_this_machine() -> Vec<IpAddr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    interfaces.iter().map(if_addrs::Interface::ip).collect()
+}
+
 /// Addresses that mean nobody, everybody, or nothing yet.
 fn is_reserved(ip: IpAddr) -> bool {
     match ip {
@@ -94,11 +104,12 @@ fn is_link_local(ip: IpAddr) -> bool {
 }
 
 /// The IPv4 address to which a translator or the end of a tunnel would pass on what is for `ip`.
+#[must_use]
 #[expect(
     clippy::match_same_arms,
     reason = "each form is of a standard of its own"
 )]
-fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+pub fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let of = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match ip.segments() {
         // Only ::, which is refused, and ::1, which is loopback.

@@ -3,19 +3,15 @@
 //! Whoever can make an offer chooses a host and a port, and so does a camera that redirects. Neither
 //! must make this server call what only it can reach.
 
-mod rules;
+use std::{collections::HashSet, net::SocketAddr, sync::Arc};
 
-use std::{
-    collections::HashSet,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
-
-pub use self::rules::Refusal;
-use self::rules::{Own, allowed};
+pub use crate::base::reach::Refusal;
 use crate::{
-    base::{Secret, SourceUrl},
-    config::Config,
+    base::{
+        Secret, SourceUrl,
+        reach::{Own, addresses_of_this_machine, allowed},
+    },
+    config::{Camera, Config},
 };
 
 /// Where sources may connect to. Cheap to clone; the default trusts no URL and knows no port of ours.
@@ -37,10 +33,10 @@ impl Confinement {
     /// HTTP, which must be known in `config`, and `media_port`.
     #[must_use]
     pub fn new(config: &Config, media_port: u16) -> Self {
-        let configured = config.cameras.values().map(|camera| camera.url.key());
+        let configured = config.cameras.values().flat_map(Camera::urls);
         Self {
             inner: Arc::new(Inner {
-                configured: configured.collect(),
+                configured: configured.map(|url| url.key()).collect(),
                 ports: vec![config.listen.port(), media_port],
             }),
         }
@@ -96,12 +92,6 @@ impl Confinement {
     }
 }
 
-/// Read anew each time: interfaces come and go.
-fn addresses_of_this_machine() -> Vec<IpAddr> {
-    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
-    interfaces.iter().map(if_addrs::Interface::ip).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,12 +103,15 @@ mod tests {
 
     #[test]
     fn the_configuration_may_name_what_others_may_not() {
-        let layer = Layer::parse("cameras: {cloud: \"rtsp://u:p@169.254.169.254/x\"}");
+        let layer = Layer::parse(
+            "cameras: {cloud: [\"rtsp://u:p@169.254.169.254/x\", \"rtsp://169.254.169.254/sub\"]}",
+        );
         let config = Config::from_layers([layer.unwrap()]).unwrap();
         let confinement = Confinement::new(&config, 8555);
         let there = vec![SocketAddr::from(([169, 254, 169, 254], 554))];
         let admit = |text: &str| confinement.admit(&url(text), there.clone());
         assert_eq!(admit("rtsp://u:p@169.254.169.254/x"), Ok(there.clone()));
+        assert_eq!(admit("rtsp://169.254.169.254/sub"), Ok(there.clone()));
         assert_eq!(admit("rtsp://169.254.169.254/x"), Err(Refusal::Never));
         assert_eq!(admit("rtsp://u:p@169.254.169.254/y"), Err(Refusal::Never));
     }

@@ -8,6 +8,7 @@ picture at the same time, and a restarted camera shows what it would have shown 
 
 import argparse
 import array
+import functools
 import gc
 import json
 import sys
@@ -249,7 +250,9 @@ def main():
     parser.add_argument("--port", required=True)
     parser.add_argument("--epoch", type=int, required=True, help="Unix time of picture 0, in ns")
     parser.add_argument("--fps", type=int, default=25)
-    parser.add_argument("--track", action="append", required=True, metavar="CODEC=FILE")
+    parser.add_argument("--track", action="append", default=[], metavar="CODEC=FILE")
+    parser.add_argument("--mount", action="append", nargs="+", default=[],
+                        metavar=("PATH", "CODEC=FILE"), help="one more camera, without password")
     parser.add_argument("--transport", choices=["any", "tcp", "udp"], default="any")
     parser.add_argument("--mtu", type=int, default=1400)
     parser.add_argument("--parameter-sets-in-band", action="store_true")
@@ -261,16 +264,21 @@ def main():
     options = parser.parse_args()
 
     Gst.init(None)
-    clips = [Clip(*track.split("=", 1), options.fps) for track in options.track]
+    # Cameras share what they play.
+    clip_of = functools.cache(lambda track: Clip(*track.split("=", 1), options.fps))
     onvif = GstRtspServer.RTSPOnvifServer
     server = onvif.new() if options.back_channel else GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(options.port)
-    camera = Camera(options, clips)
-    if options.auth:
-        demand_password(server, camera, options)
-    # Cameras decode percent-encoded paths, GStreamer's server does not.
-    for path in ("/live", "/%6Cive"):
+    if options.track:
+        camera = Camera(options, [clip_of(track) for track in options.track])
+        if options.auth:
+            demand_password(server, camera, options)
+        # Cameras decode percent-encoded paths, GStreamer's server does not.
+        for path in ("/live", "/%6Cive"):
+            server.get_mount_points().add_factory(path, camera.factory)
+    for path, *tracks in options.mount:
+        camera = Camera(options, [clip_of(track) for track in tracks])
         server.get_mount_points().add_factory(path, camera.factory)
     watch_clients(server)
     if server.attach(None) == 0:

@@ -6,7 +6,7 @@
 
 writes `{"offer": …}`, reads `{"answer": …}`, writes `{"received": …}`; a line of JSON each. With
 `--check` it only tells by its exit status whether this machine has all that it needs. Of H.265 it also tells the
-numbers that the pictures show, null where they cannot be read.
+numbers that the pictures show, null where they cannot be read; and of sound the tone.
 """
 
 import json
@@ -20,6 +20,8 @@ gi.require_version("Gst", "1.0")
 gi.require_version("GstSdp", "1.0")
 gi.require_version("GstWebRTC", "1.0")
 from gi.repository import GLib, Gst, GstSdp, GstWebRTC  # noqa: E402
+
+from measure import Sound, number_in  # noqa: E402
 
 ELEMENTS = ["webrtcbin", "nicesrc", "dtlsdec", "srtpdec", "rtph264depay", "avdec_h264", "opusdec",
             "rtph265depay", "avdec_h265", "videoconvert"]
@@ -38,36 +40,23 @@ DECODERS = {
     "video": "queue ! rtph264depay ! h264parse ! avdec_h264 ! fakesink name=sink sync=false",
     "H265": "queue ! rtph265depay ! h265parse ! avdec_h265 ! videoconvert ! video/x-raw,format=GRAY8"
     " ! fakesink name=sink sync=false",
-    "audio": "queue ! rtpopusdepay ! opusdec ! fakesink name=sink sync=false",
+    "audio": "queue ! rtpopusdepay ! opusdec ! audioconvert ! audio/x-raw,format=S16LE"
+    " ! fakesink name=sink sync=false",
 }
 # Pictures, and blocks of sound, that a viewer waits for.
 ENOUGH = 60
-# A picture's number: bits as blocks of so many pixels, and below them their complements.
-BITS, BLOCK = 11, 32
-
-
-def number_in(pixels, stride):
-    """The number that a grey picture shows; none if it cannot be read."""
-    number = 0
-    for bit in range(BITS):
-        above, below = (
-            pixels[(row * BLOCK + BLOCK // 2) * stride + bit * BLOCK + BLOCK // 2]
-            for row in range(2)
-        )
-        if abs(above - below) < 100:
-            return None
-        number |= (above > below) << bit
-    return number
 
 
 class Track:
     """What came of one kind."""
 
-    def __init__(self):
+    def __init__(self, block):
+        self.block = block
         self.sequences = []
         self.frames = 0
         self.first = None
         self.numbers = []
+        self.sound = Sound()
 
     def packet(self, _pad, info):
         buffer = info.get_buffer()
@@ -80,11 +69,14 @@ class Track:
             self.first = time.monotonic()
         self.frames += 1
         caps = pad.get_current_caps().get_structure(0)
+        buffer = info.get_buffer()
         if caps.get_string("format") == "GRAY8":
-            buffer = info.get_buffer()
             pixels = buffer.extract_dup(0, buffer.get_size())
             stride = len(pixels) // caps.get_value("height")
-            self.numbers.append(number_in(pixels, stride))
+            self.numbers.append(number_in(pixels, stride, self.block))
+        elif caps.get_string("format") == "S16LE":
+            samples = memoryview(buffer.extract_dup(0, buffer.get_size())).cast("h")
+            self.sound.add(samples, caps.get_value("rate"), caps.get_value("channels"))
         return Gst.PadProbeReturn.OK
 
     def report(self, start):
@@ -92,16 +84,16 @@ class Track:
         missing = max(seen) + 1 - len(seen) if seen else 0
         first = self.first and self.first - start
         return {"packets": len(seen), "missing": missing, "frames": self.frames, "first": first,
-                "numbers": self.numbers}
+                "numbers": self.numbers, "tone": self.sound.tone()}
 
 
 class Viewer:
-    def __init__(self, kinds, limit, video="video", enough=ENOUGH):
+    def __init__(self, kinds, limit, video="video", enough=ENOUGH, block=32):
         self.limit = limit
         self.enough = enough
         # What is offered and how it is decoded, by kind.
         self.codecs = {"video": video, "audio": "audio"}
-        self.tracks = {kind: Track() for kind in kinds}
+        self.tracks = {kind: Track(block) for kind in kinds}
         self.loop = GLib.MainLoop()
         self.connected = None
         self.start = None

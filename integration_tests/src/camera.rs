@@ -90,6 +90,20 @@ impl Camera {
         Setup::new("mjpeg")
     }
 
+    /// One process with many cameras, each at its path and alike but for picture and sound; none at `/live`.
+    /// What is counted is of all of them.
+    ///
+    /// # Panics
+    /// When their clips cannot be made or it does not listen within 20 s.
+    pub async fn many(setups: &[(String, Setup)]) -> Self {
+        let mut arguments = vec![format!("--fps={}", Self::FPS)];
+        for (path, setup) in setups {
+            arguments.extend(["--mount".to_owned(), path.clone()]);
+            arguments.extend(setup.tracks().await);
+        }
+        Self::switched_on(arguments, None).await
+    }
+
     async fn switched_on(arguments: Vec<String>, login: Option<(String, String)>) -> Self {
         let mut camera = Self {
             arguments,
@@ -106,7 +120,13 @@ impl Camera {
     /// The URL without user and password.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("rtsp://127.0.0.1:{}/live", self.port)
+        self.url_at("/live")
+    }
+
+    /// The URL of the one at a path, of [`Self::many`].
+    #[must_use]
+    pub fn url_at(&self, path: &str) -> String {
+        format!("rtsp://127.0.0.1:{}{path}", self.port)
     }
 
     /// The URL with user and password, percent-encoded; without a login as [`Self::url`].

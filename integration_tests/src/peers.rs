@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 pub use account::Account;
 pub use alterations::{without_bundle, without_rtx};
-pub use program::{Program, aiortc, webrtcbin, webrtcbin_with_h265};
+pub use program::{Program, aiortc, aiortc_at_all, webrtcbin, webrtcbin_with_h265};
 pub use webrtc_viewer::{Engine, SrtpProtectionProfile, watch_with};
 
 use crate::server::{Server, answer_of};
@@ -103,6 +103,8 @@ pub struct Received {
     pub first: Option<Duration>,
     /// The numbers that pictures show, where the client reads them: 0 for what cannot be read.
     pub numbers: Vec<u32>,
+    /// The strongest frequency of the sound in Hz, where the client measures it; 0 of silence.
+    pub tone: f64,
 }
 
 /// What a client got of one track.

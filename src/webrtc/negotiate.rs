@@ -6,6 +6,8 @@ mod tests;
 
 pub use self::select::{Selection, overview, select};
 
+use std::collections::HashSet;
+
 use crate::{
     base::{Error, Note, Verdict},
     hub::Tracks,
@@ -436,7 +438,8 @@ fn mismatch(kind: Kind, camera: &[&str], offer: &Offer, wanted: &[usize]) -> Str
             .contains(&name.as_str())
         })
         .collect();
-    names.dedup();
+    let mut told = HashSet::new();
+    names.retain(|name| told.insert(name.clone()));
     names.truncate(8);
     let offered = if names.is_empty() {
         "none".to_owned()

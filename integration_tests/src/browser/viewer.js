@@ -116,7 +116,7 @@ globalThis.harness ??= (() => {
     viewers[index].microphone.enabled = isOn;
   }
 
-  async function watch({ camera, sections, dataChannel, block, speech, socket }) {
+  async function watch({ camera, sections, without, dataChannel, block, speech, socket }) {
     const start = performance.now();
     const pc = new RTCPeerConnection();
     const viewer = { pc, start, seen: [], status: 0, error: null, tracks: [], dtlsClosedAt: null };
@@ -132,7 +132,12 @@ globalThis.harness ??= (() => {
     account(video, block, start, viewer.seen);
     pc.addEventListener("track", ({ track }) => video.srcObject.addTrack(track));
 
-    for (const kind of sections) pc.addTransceiver(kind, { direction: "recvonly" });
+    for (const kind of sections) {
+      const transceiver = pc.addTransceiver(kind, { direction: "recvonly" });
+      if (!without) continue;
+      const { codecs } = RTCRtpReceiver.getCapabilities(kind);
+      transceiver.setCodecPreferences(codecs.filter(({ mimeType }) => mimeType !== without));
+    }
     if (speech) await speak(viewer, speech);
     if (dataChannel) pc.createDataChannel("dataSendChannel");
     if (socket) {
@@ -147,6 +152,7 @@ globalThis.harness ??= (() => {
     });
     viewer.status = reply.status;
     const body = await reply.json();
+    viewer.verdicts = [body.verdict ?? [], body.verdicts ?? []].flat();
     if (!reply.ok) {
       viewer.error = body.error ?? JSON.stringify(body);
       return index;
@@ -162,8 +168,9 @@ globalThis.harness ??= (() => {
   }
 
   async function report(index) {
-    const { pc, start, seen, status, error, tracks, video, dtlsClosedAt, socket } = viewers[index];
-    const { directions } = viewers[index];
+    const viewer = viewers[index];
+    const { pc, start, seen, status, error, tracks, video, dtlsClosedAt, socket } = viewer;
+    const { directions } = viewer;
     const inbound = { video: {}, audio: {} };
     const codecs = {};
     let outbound = {};
@@ -174,6 +181,7 @@ globalThis.harness ??= (() => {
     }
     return {
       status, error, tracks, seen, dtlsClosedAt,
+      verdicts: viewer.verdicts ?? [],
       now: performance.now() - start,
       hungUp: socket?.readyState === WebSocket.CLOSED,
       state: pc.connectionState,
@@ -213,22 +221,26 @@ globalThis.harness ??= (() => {
     return loudest;
   }
 
+  // One for all: each has threads of its own.
+  let hearing;
+
   // The strongest frequency of a viewer's sound after some milliseconds, in Hz; 0 of silence.
   async function pitch(index, milliseconds) {
-    const context = new AudioContext();
-    await context.resume();
-    const analyser = context.createAnalyser();
+    hearing ??= new AudioContext();
+    await hearing.resume();
+    const analyser = hearing.createAnalyser();
     analyser.fftSize = 16384;
-    context.createMediaStreamSource(viewers[index].video.srcObject).connect(analyser);
+    const source = hearing.createMediaStreamSource(viewers[index].video.srcObject);
+    source.connect(analyser);
     const bins = new Float32Array(analyser.frequencyBinCount);
     const end = performance.now() + milliseconds;
     while (performance.now() < end) {
       await new Promise((resolve) => setTimeout(resolve, 100));
       analyser.getFloatFrequencyData(bins);
     }
+    source.disconnect();
     const strongest = bins.indexOf(Math.max(...bins));
-    const frequency = (strongest * context.sampleRate) / analyser.fftSize;
-    await context.close();
+    const frequency = (strongest * hearing.sampleRate) / analyser.fftSize;
     return bins[strongest] > -60 ? frequency : 0;
   }
 

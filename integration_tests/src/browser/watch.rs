@@ -12,6 +12,7 @@ use crate::camera::Camera;
 #[must_use]
 pub struct Watch {
     sections: &'static [&'static str],
+    without: Option<&'static str>,
     data_channel: bool,
     block: u32,
     speech: Option<Speech>,
@@ -57,6 +58,8 @@ pub struct Report {
     pub error: Option<String>,
     /// The reply's `tracks`.
     pub tracks: Vec<String>,
+    /// The codes of the reply's `verdict` and `verdicts`.
+    pub verdicts: Vec<String>,
     /// The directions of the answer's sections, in its order.
     pub directions: Vec<String>,
     /// What the microphone is sent as; empty if nothing is.
@@ -117,6 +120,7 @@ impl Watch {
     fn sections(sections: &'static [&'static str]) -> Self {
         Self {
             sections,
+            without: None,
             data_channel: false,
             block: 32,
             speech: None,
@@ -142,6 +146,12 @@ impl Watch {
             dialect: "webrtc",
             hangs_up: false,
         });
+        self
+    }
+
+    /// Without a codec that the browser has: `video/H264` and the like.
+    pub fn without(mut self, codec: &'static str) -> Self {
+        self.without = Some(codec);
         self
     }
 
@@ -192,6 +202,7 @@ impl Page {
         let options = json!({
             "camera": camera,
             "sections": watch.sections,
+            "without": watch.without,
             "dataChannel": watch.data_channel,
             "block": watch.block,
             "speech": watch.speech.map(|speech| json!({
@@ -296,6 +307,10 @@ impl Report {
             status: u16::try_from(count(&value["status"])).expect("a status is small"),
             error: value["error"].as_str().map(str::to_owned),
             tracks: list(&value["tracks"]).iter().map(text).collect(),
+            verdicts: list(&value["verdicts"])
+                .iter()
+                .map(|verdict| text(&verdict["code"]))
+                .collect(),
             directions: list(&value["directions"]).iter().map(text).collect(),
             speech_codec: text(&value["speechCodec"]),
             now: milliseconds(&value["now"]).expect("a moment is a number"),

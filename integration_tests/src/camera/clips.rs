@@ -31,6 +31,8 @@ pub(super) struct Picture {
     pub(super) b_frames: BFrames,
     /// H.264 only: High 4:2:2.
     pub(super) professional: bool,
+    /// H.264 without B-frames only: `main` or `high` instead of Baseline.
+    pub(super) profile: Option<&'static str>,
 }
 
 /// B-frames of H.264 or H.265, up to three in a row.
@@ -46,6 +48,8 @@ pub(super) enum BFrames {
 /// How large a picture is, in pixels and so in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Size {
+    /// With a picture's number in blocks of half the size.
+    Tiny,
     Small,
     Hd,
     FullHd,
@@ -82,8 +86,18 @@ impl Picture {
             gop_seconds,
             b_frames,
             professional,
+            profile,
         } = *self;
+        let block = match size {
+            Size::Tiny => BLOCK / 2,
+            _ => BLOCK,
+        };
         let (size, noise, rate) = match size {
+            Size::Tiny => (
+                "320x240",
+                4,
+                "-preset veryfast -b:v 200k -maxrate 250k -bufsize 200k",
+            ),
             Size::Small => (
                 "640x360",
                 4,
@@ -109,12 +123,16 @@ impl Picture {
         };
         let filters = format!(
             "noise=alls={noise}:allf=t,{},format={format}",
-            number_strip()
+            number_strip(block)
         );
         let gop = gop_seconds * FPS;
         let (suffix, profile) = match b_frames {
             BFrames::None if professional => ("-422", "-profile:v high422 -bf 0"),
-            BFrames::None => ("", "-profile:v baseline"),
+            BFrames::None => match profile {
+                Some("high") => ("-high", "-profile:v high -bf 0"),
+                Some(_) => ("-main", "-profile:v main -bf 0"),
+                None => ("", "-profile:v baseline"),
+            },
             BFrames::Disposable => (
                 "-b",
                 "-profile:v main -bf 3 -x264-params b-pyramid=none:b-adapt=0",
@@ -206,19 +224,19 @@ impl Sound {
 
 /// The filters that write a picture's number into its top left corner: a row of bits, white for one,
 /// and below it the row of their complements, by which a reader knows that it reads right.
-fn number_strip() -> String {
+fn number_strip(block: u32) -> String {
     let mut filters = format!(
         "drawbox=w={}:h={}:color=black:t=fill",
-        BITS * BLOCK,
-        2 * BLOCK
+        BITS * block,
+        2 * block
     );
     for bit in 0..BITS {
         let is_one = format!("mod(floor(n/{}),2)", 1 << bit);
         for (row, shown) in [(0, is_one.clone()), (1, format!("1-{is_one}"))] {
-            let (x, y) = (bit * BLOCK, row * BLOCK);
+            let (x, y) = (bit * block, row * block);
             write!(
                 filters,
-                ",drawbox=x={x}:y={y}:w={BLOCK}:h={BLOCK}:color=white:t=fill:enable='{shown}'"
+                ",drawbox=x={x}:y={y}:w={block}:h={block}:color=white:t=fill:enable='{shown}'"
             )
             .expect("a string takes all text");
         }

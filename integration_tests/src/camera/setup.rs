@@ -39,6 +39,7 @@ impl Setup {
                 gop_seconds: 1,
                 b_frames: BFrames::None,
                 professional: false,
+                profile: None,
             },
             sound: None,
             tone: 440,
@@ -120,6 +121,12 @@ impl Setup {
         self
     }
 
+    /// 320x240 at 200 kbit/s, for tests with many cameras. Blocks of the picture's number have 16 pixels.
+    pub fn tiny(mut self) -> Self {
+        self.picture.size = Size::Tiny;
+        self
+    }
+
     /// The distance of key frames: 1 s unless told.
     pub fn gop_seconds(mut self, seconds: u32) -> Self {
         self.picture.gop_seconds = seconds;
@@ -142,6 +149,18 @@ impl Setup {
     /// H.264 High 4:2:2, with more colour than browsers decode.
     pub fn with_professional_profile(mut self) -> Self {
         self.picture.professional = true;
+        self
+    }
+
+    /// H.264 Main without B-frames.
+    pub fn with_main_profile(mut self) -> Self {
+        self.picture.profile = Some("main");
+        self
+    }
+
+    /// H.264 High without B-frames.
+    pub fn with_high_profile(mut self) -> Self {
+        self.picture.profile = Some("high");
         self
     }
 
@@ -230,6 +249,21 @@ impl Setup {
         self.picture.file().await
     }
 
+    /// Each track as `camera.py` takes it.
+    pub(super) async fn tracks(&self) -> Vec<String> {
+        let mut tracks = Vec::new();
+        if !self.sound_only {
+            let file = self.picture.file().await;
+            let codec = self.picture.codec;
+            tracks.push(format!("{codec}={}", file.display()));
+        }
+        if let Some(sound) = self.sound {
+            let file = sound.file(self.tone).await;
+            tracks.push(format!("{}={}", sound.codec(), file.display()));
+        }
+        tracks
+    }
+
     /// As `camera.py` takes them.
     async fn arguments(&self) -> Vec<String> {
         let mut arguments = vec![
@@ -237,15 +271,8 @@ impl Setup {
             format!("--transport={}", self.transport),
             format!("--mtu={}", self.packet_max),
         ];
-        if !self.sound_only {
-            let file = self.picture.file().await;
-            let codec = self.picture.codec;
-            arguments.push(format!("--track={codec}={}", file.display()));
-        }
-        if let Some(sound) = self.sound {
-            let file = sound.file(self.tone).await;
-            arguments.push(format!("--track={}={}", sound.codec(), file.display()));
-        }
+        let tracks = self.tracks().await;
+        arguments.extend(tracks.iter().map(|track| format!("--track={track}")));
         if let Some(codec) = self.back_channel {
             arguments.push(format!("--back-channel={codec}"));
         }

@@ -1,6 +1,6 @@
 //! Clients in Python, each a program of its own.
 
-use std::{path::PathBuf, process::Stdio};
+use std::{path::PathBuf, process::Stdio, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::{
@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{LIMIT, Received, Stream, View};
-use crate::server::Server;
+use crate::server::{Reply, Server, answer_of};
 
 /// Debian's interpreter: the one that has `GStreamer`'s bindings.
 const PYTHON: &str = "/usr/bin/python3";
@@ -73,7 +73,69 @@ pub fn webrtcbin_with_h265(enough: u64) -> Option<Program> {
     webrtcbin().map(|program| Program { options, ..program })
 }
 
+/// Has aiortc watch many cameras at once, in the dialect of `RTSPtoWebRTC`, until each has shown `enough` pictures
+/// and a second of sound, for `limit` after the answer at most: what `aiortc_viewers.py` tells of each.
+///
+/// # Panics
+/// When aiortc is not installed, fails, or takes longer than it should.
+pub async fn aiortc_at_all(
+    server: &Server,
+    cameras: &[(&str, View)],
+    block: u32,
+    enough: u64,
+    limit: Duration,
+) -> Vec<Value> {
+    let program = Program {
+        script: "aiortc_viewers.py",
+        ..aiortc().expect("whoever asks has seen that it is installed")
+    };
+    let cameras: Vec<_> = cameras
+        .iter()
+        .map(|(name, view)| json!([name, view.kinds()]))
+        .collect();
+    let mut process = program.start(&json!({
+        "server": server.url(""),
+        "cameras": cameras,
+        "block": block,
+        "enough": enough,
+        "limit": limit.as_secs(),
+    }));
+    let mut output = BufReader::new(process.stdout.take().expect("piped")).lines();
+    // Cameras have their time to answer before.
+    let viewers = told_within(limit + LIMIT, &mut output, "viewers").await;
+    let ended = tokio::time::timeout(LIMIT, process.wait()).await;
+    assert!(ended.is_ok(), "{} does not end", program.script);
+    viewers.as_array().expect("a list").clone()
+}
+
 impl Program {
+    /// The same with pictures whose number is in blocks of so many pixels, 32 unless told.
+    #[must_use]
+    pub fn with_blocks_of(mut self, pixels: u32) -> Self {
+        self.options["block"] = pixels.into();
+        self
+    }
+
+    /// Offers to watch a camera, and watches as [`Self::watch`] if it is not refused.
+    ///
+    /// # Panics
+    /// When the program fails or does not keep its time, with what it said.
+    pub async fn ask(&self, server: &Server, camera: &str, view: &View) -> (Reply, Received) {
+        let options = json!({ "kinds": view.kinds(), "limit": LIMIT.as_secs() });
+        let mut process = self.start(&options);
+        let mut input = process.stdin.take().expect("piped");
+        let mut output = BufReader::new(process.stdout.take().expect("piped")).lines();
+        let offer = told(&mut output, "offer").await;
+        let reply = server
+            .offer(camera, offer.as_str().expect("an offer is text"))
+            .await;
+        if reply.status != 200 {
+            return (reply, Received::default());
+        }
+        tell(&mut input, &json!({ "answer": answer_of(&reply) })).await;
+        (reply, self.received(process, output).await)
+    }
+
     /// Watches a camera until it has enough, [`LIMIT`] at most.
     ///
     /// # Panics
@@ -163,6 +225,14 @@ async fn tell(input: &mut ChildStdin, message: &Value) {
 
 /// The value of `key` in the program's next line that has it.
 async fn told(output: &mut Lines<BufReader<ChildStdout>>, key: &str) -> Value {
+    told_within(LIMIT * 2, output, key).await
+}
+
+async fn told_within(
+    limit: Duration,
+    output: &mut Lines<BufReader<ChildStdout>>,
+    key: &str,
+) -> Value {
     let found = async {
         while let Some(line) = output.next_line().await.expect("its output can be read") {
             let mut message: Value = serde_json::from_str(&line).unwrap_or_default();
@@ -172,13 +242,13 @@ async fn told(output: &mut Lines<BufReader<ChildStdout>>, key: &str) -> Value {
         }
         panic!("the program ended without {key}; it says why on standard error");
     };
-    tokio::time::timeout(LIMIT * 2, found)
+    tokio::time::timeout(limit, found)
         .await
         .unwrap_or_else(|_| panic!("the program does not tell its {key}"))
 }
 
 fn received_of(value: &Value) -> Received {
-    let seconds = |value: &Value| value.as_f64().map(std::time::Duration::from_secs_f64);
+    let seconds = |value: &Value| value.as_f64().map(Duration::from_secs_f64);
     let stream = |value: &Value| {
         let count = |key: &str| value[key].as_u64().unwrap_or_default();
         Stream {
@@ -193,6 +263,7 @@ fn received_of(value: &Value) -> Received {
         video: stream(&value["video"]),
         audio: stream(&value["audio"]),
         first: seconds(&value["video"]["first"]),
+        tone: value["audio"]["tone"].as_f64().unwrap_or_default(),
         numbers: value["video"]["numbers"]
             .as_array()
             .map(|numbers| {

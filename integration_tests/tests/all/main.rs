@@ -4,6 +4,7 @@
 
 mod b_frames;
 mod carriers;
+mod codecs;
 mod confinement;
 mod connectivity;
 mod corpus;

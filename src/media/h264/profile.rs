@@ -22,7 +22,9 @@ pub enum Profile {
     Main,
     /// High and its progressive subsets.
     High,
-    /// Anything else, such as 10 bit or 4:4:4.
+    /// High 4:4:4 Predictive. Chromium announces it in place of High where it decodes by software.
+    High444,
+    /// Anything else, such as 10 bit or 4:2:2.
     Other,
 }
 
@@ -35,6 +37,7 @@ impl Profile {
             Self::Baseline => "Baseline",
             Self::Main => "Main",
             Self::High => "High",
+            Self::High444 => "High 4:4:4 Predictive",
             Self::Other => "a professional profile",
         }
     }
@@ -44,6 +47,10 @@ impl Profile {
     pub fn decodes(self, other: Self) -> bool {
         self == other
             || match self {
+                // ITU-T H.264 §A.2.11.
+                Self::High444 => {
+                    matches!(other, Self::ConstrainedBaseline | Self::Main | Self::High)
+                }
                 Self::High => matches!(other, Self::ConstrainedBaseline | Self::Main),
                 Self::Main | Self::Baseline => other == Self::ConstrainedBaseline,
                 Self::ConstrainedBaseline | Self::Other => false,
@@ -70,6 +77,7 @@ impl ProfileLevel {
             77 => Profile::Main,
             88 if set(0) && set(1) => Profile::ConstrainedBaseline,
             100 => Profile::High,
+            244 => Profile::High444,
             _ => Profile::Other,
         }
     }
@@ -111,7 +119,9 @@ mod tests {
         assert_eq!(profile("42001f"), Profile::Baseline);
         assert_eq!(profile("4d001f"), Profile::Main);
         assert_eq!(profile("64001f"), Profile::High);
-        assert_eq!(profile("f4001f"), Profile::Other);
+        assert_eq!(profile("f4001f"), Profile::High444);
+        assert_eq!(profile("6e001f"), Profile::Other);
+        assert!(Profile::High444.decodes(Profile::High) && !Profile::Other.decodes(Profile::High));
         assert!(Profile::High.decodes(Profile::Main) && !Profile::Main.decodes(Profile::High));
         assert!("42e0".parse::<ProfileLevel>().is_err());
     }

@@ -144,6 +144,18 @@ fn each_profile_finds_its_payload_type() {
     }
 }
 
+/// What Chromium offers on machines without a hardware decoder.
+#[test]
+fn the_high_profile_is_sent_as_one_that_decodes_it() {
+    let section = "a=rtpmap:4 H264/90000|a=fmtp:4 profile-level-id=4d001f;packetization-mode=1\
+        |a=rtpmap:6 H264/90000|a=fmtp:6 profile-level-id=f4001f;packetization-mode=1";
+    for (camera, expected) in [("640028", 6), ("4d0028", 4), ("f40028", 6)] {
+        let plan = plan(&[video(camera)], &[("video 4 6", section)]).unwrap();
+        assert_eq!(payload_types(&plan), [Some(expected)], "{camera}");
+        assert!(plan.notes.is_empty(), "{camera}: {:?}", plan.notes);
+    }
+}
+
 #[test]
 fn a_profile_that_nobody_announced_is_tried_with_a_note() {
     let plan = plan(&[video("640028")], &[("video 98", H264)]).unwrap();
@@ -166,6 +178,13 @@ fn a_picture_that_cannot_be_shown_is_an_error_that_names_both_sides() {
         assert_eq!(error.kind(), ErrorKind::NotAcceptable);
         assert!(error.to_string().contains("H264"), "{error}");
     }
+}
+
+#[test]
+fn what_an_offer_takes_is_named_once() {
+    let section = "a=rtpmap:96 VP8/90000|a=rtpmap:97 AV1/90000|a=rtpmap:98 VP8/90000";
+    let error = plan(&[video("42c01f")], &[("video 96 97 98", section)]).unwrap_err();
+    assert!(error.to_string().contains("only VP8, AV1;"), "{error}");
 }
 
 #[test]

@@ -86,6 +86,11 @@ impl<'a> Input<'a> {
         ))
     }
 
+    /// Whether it comes by RTSP, and begins anywhere between two key frames.
+    pub(super) fn is_rtsp(&self) -> bool {
+        self.kind == Kind::Rtsp
+    }
+
     /// What another program writes.
     pub(super) fn pipe() -> Self {
         Self {

@@ -33,6 +33,10 @@ const OPTIONS: [&str; 8] = [
     "video", "audio", "rotate", "width", "height", "raw", "input", "query",
 ];
 
+/// A filter that passes on nothing before the first key frame: ffmpeg decodes H.265 from anywhere, and what
+/// refers to pictures that it never had is grey.
+const SINCE_KEY_FRAME: &str = r"select=st(0\,max(ld(0)\,key))";
+
 /// What the configuration says of programs.
 #[derive(Debug, Default)]
 pub(super) struct Programs {
@@ -188,7 +192,7 @@ impl Programs {
     fn command(&self, input: &Input<'_>, options: &Options<'_>) -> Result<Vec<String>, Error> {
         check(options)?;
         let templates = &self.templates;
-        let filters = filters(options)?;
+        let mut filters = filters(options)?;
         let wants = |name| options.all(name).next();
         let (video, audio) = (wants("video"), wants("audio"));
         let changed = (!filters.is_empty()).then_some("h264");
@@ -200,6 +204,10 @@ impl Programs {
             return Err(fault(
                 "a picture that is copied cannot be turned or scaled; write #video=h264",
             ));
+        }
+        // Who else's template may have filters of its own.
+        if input.is_rtsp() && video == Some("h264") {
+            filters.insert(0, SINCE_KEY_FRAME.to_owned());
         }
         let mut command = vec![templates.bin().to_owned()];
         command.extend(templates.get("global"));

@@ -68,11 +68,11 @@ fn options_become_the_command_line_of_ffmpeg() {
     for (text, command) in [
         (
             "ffmpeg:rtsp://u:p@h/x#video=h264",
-            "-rtsp_transport tcp -i rtsp://u:p@h/x H264 -an",
+            "-rtsp_transport tcp -i rtsp://u:p@h/x H264 -an -vf select=st(0\\,max(ld(0)\\,key))",
         ),
         (
             "ffmpeg:rtspx://h/x#video=h264#audio=copy#input=rtsp/udp",
-            "-rtsp_transport udp -i rtsps://h/x H264 -c:a copy",
+            "-rtsp_transport udp -i rtsps://h/x H264 -c:a copy -vf select=st(0\\,max(ld(0)\\,key))",
         ),
         (
             "ffmpeg:door#video=h264/own#raw=turned",

@@ -4,14 +4,15 @@ use std::fs;
 
 use integration_tests::server::Server;
 
-/// The tests of this folder, and those of `porthole probe`, of programs and of speech, which tell some
-/// verdicts alone.
-const HERE: [&str; 6] = [
+/// The tests of this folder, and those of `porthole probe`, of programs, of several sources and of
+/// speech, which tell some verdicts alone.
+const HERE: [&str; 7] = [
     include_str!("../verdicts.rs"),
     include_str!("watching.rs"),
     include_str!("network.rs"),
     include_str!("../probe.rs"),
     include_str!("../programs/supervision.rs"),
+    include_str!("../sources.rs"),
     include_str!("../speech.rs"),
 ];
 
@@ -29,7 +30,7 @@ const ELSEWHERE: &[(&str, &str, &str)] = &[
     ),
     ("packet-loss", "packet-loss", "src/probe/advice.rs"),
     ("camera-ended", "CameraEnded", "src/source/supervise.rs"),
-    ("camera-closed", "CameraClosed", "src/hub/mod.rs"),
+    ("camera-closed", "CameraClosed", "src/hub/tests.rs"),
     ("slow-path", "SlowPath", "src/session/health.rs"),
     (
         "video-profile",

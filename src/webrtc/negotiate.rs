@@ -451,7 +451,8 @@ fn mismatch(kind: Kind, camera: &[&str], offer: &Offer, wanted: &[usize]) -> Str
             "; use a browser with H264 in packetization mode 1"
         }
         Kind::Video => {
-            "; set it to H264 in the camera, or use its second stream, or a browser that takes it"
+            "; set it to H264 in the camera, use its second stream or a browser that takes it, or let \
+             ffmpeg convert it: write ffmpeg:rtsp://…#video=h264 in the configuration file"
         }
         Kind::Audio => "",
     };

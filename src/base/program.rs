@@ -4,7 +4,7 @@ use std::fmt;
 
 use percent_encoding::percent_decode_str;
 
-use super::Secret;
+use super::{Secret, masked::SECRET_PARTS};
 
 /// Shortest secret that is looked for inside words of a program.
 const INSIDE_MIN: usize = 4;
@@ -104,9 +104,18 @@ impl Program {
     }
 }
 
-/// User names and passwords of the URLs in `word`, as they stand there and decoded.
+/// User names and passwords of the URLs in `word`, and what is secret in their queries, as they stand there and
+/// decoded.
 fn logins(word: &str) -> Vec<String> {
     let mut found = Vec::new();
+    for pair in word.split(['?', '&', ';']).skip(1) {
+        let (key, value) = pair.split_once('=').unwrap_or_default();
+        let key = key.to_ascii_lowercase();
+        if SECRET_PARTS.iter().any(|part| key.contains(part)) {
+            found.push(value.to_owned());
+            found.push(percent_decode_str(value).decode_utf8_lossy().into_owned());
+        }
+    }
     for (_, rest) in word
         .match_indices("://")
         .map(|(at, _)| word.split_at(at + 3))
@@ -137,7 +146,12 @@ mod tests {
 
     #[test]
     fn what_a_program_says_is_told_without_the_secrets_that_it_was_given() {
-        let words = ["ffmpeg", "-i", "http://ann:hunter%32@h/x"].map(str::to_owned);
+        let words = [
+            "ffmpeg",
+            "-i",
+            "http://ann:hunter%32@h/x?usr=a&pwd=swordfish",
+        ]
+        .map(str::to_owned);
         let program = Program::new(ProgramKind::Ffmpeg, vec![words.to_vec()], "http://***@h/x");
         for (said, told) in [
             (
@@ -145,6 +159,7 @@ mod tests {
                 "Connection refused",
             ),
             ("login ann with (hunter2) failed", "login with failed"),
+            ("refused: pwd=swordfish", "refused:"),
             (
                 "[rtsp @ 0x55] method DESCRIBE failed",
                 "[rtsp @ 0x55] method DESCRIBE failed",

@@ -27,6 +27,12 @@ const SILENCE_MAX: Duration = Duration::from_secs(4);
 /// For so long nobody speaks after the camera failed to listen, so that a microphone that stays open does not
 /// make us call it again and again.
 const REST: Duration = Duration::from_secs(10);
+/// The same after it has refused the password: cameras lock an account after a few of these, and with it what
+/// plays.
+const REFUSED_REST: Duration = Duration::from_mins(6);
+/// A turn ends after so long, whatever is said: a microphone that was forgotten must not keep others from
+/// speaking. Who still has something to say may begin anew.
+const TURN_MAX: Duration = Duration::from_mins(5);
 /// For how long it stands that a camera cannot be talked to; it may be set otherwise meanwhile.
 const NO_FOR: Duration = Duration::from_mins(1);
 
@@ -46,7 +52,7 @@ struct Slot {
     /// A turn that the listener has not taken up yet.
     turn: Option<mpsc::Receiver<Speech>>,
     is_asked: bool,
-    /// Why the last turn ended early.
+    /// Why the last turn ended early, and until when nobody gets another one.
     fault: Option<(Diagnosis, Instant)>,
 }
 
@@ -116,7 +122,7 @@ impl Speaker {
             return Heard::Busy;
         }
         let mut slot = floor.slot();
-        let is_resting = |(_, since): &(Diagnosis, Instant)| since.elapsed() < REST;
+        let is_resting = |(_, until): &(Diagnosis, Instant)| Instant::now() < *until;
         if slot.fault.as_ref().is_some_and(is_resting) {
             drop(slot);
             floor.is_taken.store(false, Ordering::Release);
@@ -159,6 +165,7 @@ impl Listener {
                         shared: Arc::clone(&self.shared),
                         packets,
                         silent_at: Instant::now() + SILENCE_MAX,
+                        over_at: Instant::now() + TURN_MAX,
                     });
                 }
                 if std::mem::take(&mut slot.is_asked) {
@@ -185,6 +192,7 @@ pub struct Turn {
     shared: Arc<Shared>,
     packets: mpsc::Receiver<Speech>,
     silent_at: Instant,
+    over_at: Instant,
 }
 
 impl Turn {
@@ -192,7 +200,7 @@ impl Turn {
     pub async fn next(&mut self) -> Option<SpeechPacket> {
         let speech = tokio::select! {
             biased;
-            () = sleep_until(self.silent_at) => return None,
+            () = sleep_until(self.silent_at.min(self.over_at)) => return None,
             speech = self.packets.recv() => speech?,
         };
         if !speech.is_silent {
@@ -210,9 +218,23 @@ impl Turn {
 
     /// The camera does not listen, or no longer.
     pub fn fail(&mut self, error: &Error) {
+        let rest = if is_refusal(error) {
+            REFUSED_REST
+        } else {
+            REST
+        };
         let diagnosis = error.diagnosis().clone();
-        self.shared.floor.slot().fault = Some((diagnosis, Instant::now()));
+        self.shared.floor.slot().fault = Some((diagnosis, Instant::now() + rest));
     }
+}
+
+/// Whether the camera has refused what it was shown, as the error says or what it comes from.
+fn is_refusal(error: &Error) -> bool {
+    let mut causes = std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source());
+    causes.any(|cause| {
+        let error = cause.downcast_ref::<Error>();
+        error.is_some_and(|error| error.kind().is_refusal())
+    })
 }
 
 impl Drop for Turn {
@@ -274,8 +296,10 @@ impl Hub {
     /// Why the camera did not listen when somebody spoke last; none if it did.
     #[must_use]
     pub fn deafness(&self) -> Option<Diagnosis> {
-        let slot = self.shared.floor.slot();
-        slot.fault.as_ref().map(|(diagnosis, _)| diagnosis.clone())
+        self.sources().find_map(|hub| {
+            let slot = hub.shared.floor.slot();
+            slot.fault.as_ref().map(|(diagnosis, _)| diagnosis.clone())
+        })
     }
 }
 
@@ -374,6 +398,39 @@ mod tests {
         assert_eq!(other.speak(speech(2, false)), Heard::Passed);
         turn(&mut listener).await.begin();
         assert_eq!(hub.deafness(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_password_is_not_shown_again_for_minutes() {
+        let (out, hub) = hub();
+        let mut listener = out.listener();
+        let mut speaker = hub.speaker();
+        speaker.speak(speech(0, false));
+        let refused = Error::new(crate::base::ErrorKind::SourceRefused, "401");
+        let error = Error::new(Verdict::BackChannelFailed, "refused").with_source(refused);
+        turn(&mut listener).await.fail(&error);
+        tokio::time::advance(REST * 2).await;
+        assert_eq!(speaker.speak(speech(1, false)), Heard::Deaf);
+        tokio::time::advance(REFUSED_REST).await;
+        assert_eq!(speaker.speak(speech(2, false)), Heard::Passed);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_keeps_the_others_from_speaking_for_ever() {
+        let (out, hub) = hub();
+        let mut listener = out.listener();
+        let (mut speaker, mut other) = (hub.speaker(), hub.speaker());
+        speaker.speak(speech(0, false));
+        let mut heard = turn(&mut listener).await;
+        let begun = Instant::now();
+        while heard.next().await.is_some() {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            assert_eq!(other.speak(speech(0, false)), Heard::Busy);
+            speaker.speak(speech(0, false));
+        }
+        assert!(begun.elapsed() >= TURN_MAX);
+        drop(heard);
+        assert_eq!(other.speak(speech(0, false)), Heard::Passed);
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::time::Instant;
 
 use crate::{
@@ -26,11 +27,14 @@ pub(super) async fn arrange(
     begun: Instant,
 ) -> Option<Speaker> {
     let section = hearing::wanted(offer, plan).filter(|_| camera.audio)?;
-    let by = Instant::now() + LIMIT.min(KNOWN_BY.saturating_sub(begun.elapsed()));
+    let limit = LIMIT.min(KNOWN_BY.saturating_sub(begun.elapsed()));
+    // Each has the whole time: one that is silent must not take that of the other.
+    let asked = hub
+        .sources()
+        .map(async |source| (source, source.hears(limit).await));
     let mut refusal = None;
-    for source in hub.sources() {
-        let limit = by.saturating_duration_since(Instant::now());
-        match source.hears(limit).await {
+    for (source, heard) in join_all(asked).await {
+        match heard {
             Ok(format) => {
                 return hearing::hear(offer, plan, section, format).then(|| source.speaker());
             }

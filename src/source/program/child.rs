@@ -12,13 +12,13 @@ use futures::future::{join_all, select_all};
 use nix::{
     sys::{
         signal::{Signal, killpg},
-        wait::{WaitPidFlag, waitpid},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::Pid,
 };
 use tokio::{
     process::{Child, ChildStderr, ChildStdout, Command},
-    time::timeout,
+    time::{Instant, sleep, timeout},
 };
 
 use super::tail::Tail;
@@ -31,8 +31,9 @@ const GRACE: Duration = Duration::from_secs(1);
 const KILL_LIMIT: Duration = Duration::from_secs(1);
 /// How long the rest of what it complained of is waited for, when it has ended.
 const REST_LIMIT: Duration = Duration::from_millis(200);
-/// Processes of an ended group that are taken leave of at once.
-const ORPHANS_MAX: usize = 64;
+/// How long those that it has started may take to die when they were killed, and how often that is looked at.
+const BURIAL_LIMIT: Duration = Duration::from_millis(500);
+const BURIAL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The processes of one program. When dropped, they are killed.
 pub(super) struct Children(Vec<Process>);
@@ -184,7 +185,7 @@ impl Process {
             self.status = status.ok();
             // Those that it has started do not outlive it.
             self.signal(Signal::SIGKILL);
-            self.take_leave();
+            self.take_leave().await;
             if let Some(mut stderr) = self.stderr.take() {
                 let _ = timeout(REST_LIMIT, self.tail.read(&mut stderr)).await;
             }
@@ -216,14 +217,20 @@ impl Process {
     }
 
     /// Where this is the first process of a container, what was left of the group is ours to bury.
-    fn take_leave(&mut self) {
+    async fn take_leave(&mut self) {
         let Some(group) = self.group.take() else {
             return;
         };
         let any = Pid::from_raw(-group.as_raw());
-        for _ in 0..ORPHANS_MAX {
-            if waitpid(any, Some(WaitPidFlag::WNOHANG)).is_err() {
+        let limit = Instant::now() + BURIAL_LIMIT;
+        // An error means that none of the group is a child of ours.
+        while let Ok(status) = waitpid(any, Some(WaitPidFlag::WNOHANG)) {
+            if Instant::now() > limit {
                 return;
+            }
+            if status == WaitStatus::StillAlive {
+                // Who was killed takes a moment to die.
+                sleep(BURIAL_INTERVAL).await;
             }
         }
     }
